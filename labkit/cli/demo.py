@@ -1,0 +1,144 @@
+"""``labkit demo``: the main job from an empty folder to a report, on two unlike processes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from labkit.cli.output import console, emit, facts, number, table
+from labkit.core.errors import LabkitError
+from labkit.core.resources import resource
+from labkit.core.tool import Fault
+from labkit.lab import Lab, Run, load_recipe
+from labkit.lab import open as open_lab
+
+TOOL, FAULT_MODE, DRIFT_PER_BATCH = "TUBE-1", "sih4_mfc_drift", 0.01
+EXAMPLES = ("lpcvd_sio2_100nm", "pecvd_si3n4_50nm", "mocvd_gan_2um")
+WATCHED = "thickness_mean_nm"
+
+
+def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report: bool, as_json: bool) -> None:
+    """Make a lab in *folder* and play the whole story in it.
+
+    Raises
+    ------
+    LabkitError
+        If *folder* already holds something.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LabkitError(f"{folder} already exists", fix=f"remove it, or labkit demo --folder {folder}-2")
+    started = time.monotonic()
+    with open_lab(folder) as lab:
+        recipes = [load_recipe(resource(f"data/recipes/{name}.json")) for name in EXAMPLES]
+        for recipe in recipes:
+            lab.save_recipe(recipe)
+        if not as_json:
+            _introduce(lab, recipes)
+        lab.add_tool(TOOL, "cvd", seed=seed)
+        lab.tool(TOOL).inject(Fault(mode=FAULT_MODE, per_run=-DRIFT_PER_BATCH, magnitude=-DRIFT_PER_BATCH, first_run=fault_batch))
+        done = _batches(lab, recipes[0], batches, quiet=as_json)
+        window = _process_window(lab, quiet=as_json)
+        refused = _refused(lab, quiet=as_json)
+        html = None
+        if report:
+            html = _report(lab, quiet=as_json)
+        found = _finding(done, fault_batch)
+        summary = {"folder": str(folder), "batches": len(done), "baseline_from": lab.settings.baseline_runs,
+                   "drift_from_batch": fault_batch, **found, **window, "refused_run": refused.id,
+                   "report": str(html) if html else None, "seconds": round(time.monotonic() - started, 1)}
+        if as_json:
+            emit(summary)
+            return
+        _closing_table(done)
+        facts("What happened", {
+            "drift injected": f"SiH4 flow controller, {-100 * DRIFT_PER_BATCH:+.0f} % per batch from batch {fault_batch}",
+            "found": found["found"], "report": str(html) if html else "not written",
+            "look closer": f"labkit --lab {folder} show {done[-1].seq}   ·   labkit --lab {folder} runs",
+            "took": f"{summary['seconds']} s"})
+
+
+def _introduce(lab: Lab, recipes: list[Any]) -> None:
+    table(f"Recipes loaded into {lab.folder}", ("recipe", "film", "target nm", "hazard", "status", "can run here"), [
+        (r.name, r.film_target, f"{r.thickness_target_nm:g}", r.safety_hazard_level, r.status.value,
+         "yes" if not any(f.blocking for f in lab.findings(r)) else next(f.message for f in lab.findings(r) if f.blocking))
+        for r in recipes], right=("target nm", "hazard"))
+
+
+def _batches(lab: Lab, recipe: Any, batches: int, *, quiet: bool) -> list[Run]:
+    done: list[Run] = []
+    with _progress(quiet) as bar:
+        task = bar.add_task("batches on TUBE-1", total=batches, note="")
+        for batch in range(1, batches + 1):
+            run = lab.execute(recipe, tool=TOOL, lot=f"LOT-{batch:03d}", product="GATE-SPACER", progress=False)
+            done.append(run)
+            if batch == lab.settings.baseline_runs:
+                lab.qualify(TOOL, runs=[r.id for r in done])
+            note = run.judgement.headline if run.judgement is not None else run.state
+            bar.update(task, advance=1, note=f"{run.measured[WATCHED]:.2f} nm · {note}"[:70])
+    return done
+
+
+def _process_window(lab: Lab, *, quiet: bool) -> dict[str, Any]:
+    from labkit.processes.lithography import focus_exposure_matrix, process_window
+
+    recipe = lab.process("lithography").example_recipes()[0]
+    lab.save_recipe(recipe)
+    dose = float(recipe.value("dose_mj_cm2"))
+    fem = focus_exposure_matrix(recipe, focus_nm=np.linspace(-150.0, 150.0, 31), dose_mj_cm2=np.linspace(0.8, 1.2, 33) * dose)
+    window = process_window(fem)
+    shown = {"pattern": recipe.name, **{key: float(value) for key, value in window.data_vars.items() if value.ndim == 0}}
+    if not quiet:
+        facts("Focus–exposure matrix", {key: value if isinstance(value, str) else number(value) for key, value in shown.items()})
+    return {"process_window": shown}
+
+
+def _refused(lab: Lab, *, quiet: bool) -> Run:
+    recipe = load_recipe(resource("data/recipes/lpcvd_poly_si.json")).changed({"name": "LPCVD poly-Si, too hot"})
+    recipe = recipe.changed({f"temperature_profile.zones.{i}.setpoint": 690.0
+                             for i in range(len(recipe.value("temperature_profile.zones")))})
+    run = lab.execute(recipe, tool=TOOL, progress=False)
+    if not quiet and run.preflight is not None:
+        facts(f"Refused at pre-flight: {recipe.name}", {
+            "reason": "; ".join(run.preflight["reasons"]),
+            "offered": "; ".join(f"{c['path']}: {c['before']} → {c['after']}" for c in run.preflight["offer"]) or "nothing"})
+    return run
+
+
+def _report(lab: Lab, *, quiet: bool) -> Path:
+    from labkit.reports.pipeline import run_pipeline
+
+    html = lab.folder / "reports" / "batch_report.html"
+    html.parent.mkdir(parents=True, exist_ok=True)
+    parameters = {"lab_folder": str(lab.folder.resolve()), "tool": TOOL}
+    return run_pipeline("batch_report", parameters, html, progress=not quiet)
+
+
+def _finding(done: list[Run], fault_batch: int) -> dict[str, Any]:
+    for batch, run in enumerate(done, start=1):
+        if run.judgement is not None and run.judgement.verdict == "anomaly":
+            cause = run.judgement.diagnosis.verdict if run.judgement.diagnosis is not None else "not named"
+            return {"alarm_batch": batch, "cause": cause, "delay_batches": batch - fault_batch,
+                    "found": f"batch {batch}: {run.judgement.headline}"}
+    return {"alarm_batch": None, "cause": None, "delay_batches": None, "found": "nothing was found"}
+
+
+def _closing_table(done: list[Run]) -> None:
+    rows = []
+    for batch, run in enumerate(done, start=1):
+        estimate = run.prediction.estimate(WATCHED)
+        rows.append((batch, number(estimate.value), f"{estimate.low:.2f} … {estimate.high:.2f}", number(run.measured[WATCHED]),
+                     run.verdict, run.judgement.headline if run.judgement is not None else ""))
+    table(f"{len(done)} batches on {TOOL}: mean thickness", ("batch", "predicted nm", "95 % interval", "measured nm", "verdict",
+                                                           "what the judge says"), rows,
+          right=("batch", "predicted nm", "95 % interval", "measured nm"))
+
+
+def _progress(quiet: bool) -> Progress:
+    return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                    TextColumn("{task.fields[note]}"), console=console(), disable=quiet, transient=False)
+
+

@@ -1,0 +1,7 @@
+"""The Lab: what a notebook opens. It ties store, tools and runs together; nothing below imports it."""
+
+from labkit.lab.handle import Run
+from labkit.lab.opening import load_recipe, open, restore
+from labkit.lab.workbench import Lab
+
+__all__ = ["Lab", "Run", "load_recipe", "open", "restore"]

@@ -1,0 +1,94 @@
+"""Opening a lab: a folder with a catalogue, run folders and settings; created on first use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from labkit.core import registry
+from labkit.core.errors import NotFound, StoreError
+from labkit.core.identity import Principal
+from labkit.core.recipe import Recipe, read_document
+from labkit.core.settings import load_settings
+from labkit.lab.workbench import Lab
+from labkit.runs.recovery import recover
+from labkit.runs.workplace import Workplace
+from labkit.store import backup
+from labkit.store.catalogue import Catalogue
+from labkit.store.identifiers import new_id
+from labkit.store.run_folder import RunFolders
+
+CATALOGUE = "catalogue.db"
+MARKER = "labkit.toml"
+_EMPTY_SETTINGS = "# Settings of this lab. See labkit.core.settings for what may stand here; every one has a default.\n"
+
+
+def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | None = None, create: bool = True) -> Lab:
+    """Open the lab in *folder*, creating it if there is none (and *create*).
+
+    Opening also puts right what a crash left behind: half-written run folders are removed, and runs whose process died
+    are marked for an engineer.
+
+    Raises
+    ------
+    NotFound
+        If there is no lab and *create* is false.
+    StoreError
+        If the folder holds something else, cannot be written, or the lab was made by a newer labkit.
+    """
+    root = Path(folder).expanduser()
+    if not (root / MARKER).exists():
+        _found(root, create)
+    settings = load_settings(root)
+    acting = principal or Principal.local(settings.organisation)
+    owner = new_id()
+    lock = FileLock(root / "locks" / f"{owner}.lock")
+    catalogue = Catalogue(settings.database_url or root / CATALOGUE, acting)
+    try:
+        (root / "locks").mkdir(exist_ok=True)
+        lock.acquire(timeout=0)
+        place = Workplace(root, catalogue, RunFolders(settings.storage_url or root), settings, acting, owner)
+        recover(place)
+    except (OSError, Timeout) as error:
+        catalogue.close()
+        raise StoreError(f"lab {root} cannot be written ({error})", fix="make the folder writable, or open a copy") from None
+    except BaseException:
+        catalogue.close()
+        raise
+    return Lab(place, lock)
+
+
+def _found(root: Path, create: bool) -> None:
+    """Turn *root* into an empty lab."""
+    if root.exists() and not root.is_dir():
+        raise StoreError(f"{root} is a file, not a folder", fix="choose another folder")
+    if not create:
+        raise NotFound(f"no lab in {root}", fix=f'create one with labkit.open("{root}"), or run a recipe: labkit --lab {root} run …')
+    if root.exists() and any(root.iterdir()) and not (root / CATALOGUE).exists():
+        raise StoreError(f"{root} holds other files and is not a lab", fix="choose a new or empty folder")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        aside = root / f".{MARKER}.new"
+        aside.write_text(_EMPTY_SETTINGS, encoding="utf-8")
+        aside.replace(root / MARKER)
+    except OSError as error:
+        raise StoreError(f"no lab can be created in {root} ({error.strerror})", fix="choose a folder you may write") from None
+
+
+def restore(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Lab:
+    """Restore a backup *archive* into a new or empty *folder* and open it."""
+    backup.restore(Path(archive), Path(folder))
+    return open(folder, create=False)
+
+
+def load_recipe(source: str | os.PathLike[str]) -> Recipe:
+    """A recipe from a JSON file; the process is named in it or recognised.
+
+    Raises
+    ------
+    RecipeError
+        If it cannot be read or is refused, with field, value, allowed range and fix.
+    """
+    return registry.recipe_from(read_document(Path(source)))

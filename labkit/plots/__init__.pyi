@@ -1,0 +1,12 @@
+from .boat import profile as profile
+from .diagnosis import diagnosis_bar as diagnosis_bar
+from .focus_exposure import bossung as bossung
+from .focus_exposure import process_window as process_window
+from .picture import png as png
+from .picture import svg as svg
+from .run_charts import control_chart as control_chart
+from .run_charts import prediction_chart as prediction_chart
+from .strips import Step as Step
+from .strips import strip_charts as strip_charts
+from .theme import use as use
+from .wafer_map import wafer_map as wafer_map

@@ -1,0 +1,14 @@
+from .html import external_references as external_references
+from .html import page as page
+from .pipeline import PipelineError as PipelineError
+from .pipeline import pipelines as pipelines
+from .pipeline import run_pipeline as run_pipeline
+from .summary import Html as Html
+from .summary import Tile as Tile
+from .summary import figure as figure
+from .summary import findings as findings
+from .summary import header as header
+from .summary import provenance as provenance
+from .summary import side_by_side as side_by_side
+from .summary import table as table
+from .summary import tiles as tiles

@@ -1,0 +1,148 @@
+"""The gate before a run: is it allowed, can the tool follow, will the result be in limits — and if not, what would be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from scipy.optimize import least_squares
+
+from labkit.core.errors import LabkitError
+from labkit.core.limits import Limit, Severity, Violation
+from labkit.core.process import Finding, Knob, Process
+from labkit.core.recipe import Change, Recipe
+from labkit.operations.limits import recipe_violations
+from labkit.runs.predict import Prediction
+
+_MARGIN = 0.2
+"""A better recipe aims this fraction of a limit's width inside it, so that noise does not push it out again."""
+_STAY = 0.03
+"""Weight of moving a knob over its whole range, against breaking a limit by its own scale."""
+_STEP = 0.02
+"""Finite-difference step of the search, as a fraction of each knob's range."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Outcome of the gate. ``offer`` is a recipe that is predicted to pass, with what changes in it."""
+
+    allowed: bool
+    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
+    violations: tuple[Violation, ...]
+    offer: Recipe | None = None
+    changes: tuple[Change, ...] = ()
+
+    def document(self) -> dict[str, object]:
+        """The outcome as JSON for the run's record."""
+        return {"allowed": self.allowed, "reasons": list(self.reasons), "warnings": list(self.warnings),
+                "violations": [str(v) for v in self.violations],
+                "offer": [{"path": c.path, "before": c.before, "after": c.after} for c in self.changes]}
+
+
+def preflight(process: Process, recipe: Recipe, prediction: Prediction, limits: Iterable[Limit],
+              offer: Callable[[], Recipe | None] = lambda: None) -> Preflight:
+    """Judge *recipe* before it runs.
+
+    Hard limits on parameters, blocking findings and hard limits on predicted results stop it; soft ones and other
+    findings are warnings. *offer* is called only for a stopped recipe and may return a better one.
+    """
+    limits = tuple(limits)
+    broken = (*recipe_violations(recipe, limits), *result_violations(prediction.values, limits))
+    hard = [v for v in broken if v.limit.severity is Severity.HARD]
+    blocking = [f for f in prediction.findings if f.blocking]
+    reasons = (*(str(v) for v in hard), *(_words(f) for f in blocking))
+    warnings = (*(str(v) for v in broken if v.limit.severity is Severity.SOFT),
+                *(_words(f) for f in prediction.findings if not f.blocking))
+    if not reasons:
+        return Preflight(True, (), warnings, broken)
+    better = offer()
+    return Preflight(False, reasons, warnings, broken, better, () if better is None else recipe.diff(better))
+
+
+def result_violations(values: Mapping[str, float], limits: Iterable[Limit]) -> tuple[Violation, ...]:
+    """Limits on indicators that *values* break (parameters are judged from the recipe itself)."""
+    return tuple(Violation(limit, values[limit.quantity]) for limit in limits
+                 if limit.quantity in values and limit.excess(values[limit.quantity]) > 0.0)
+
+
+def better_recipe(process: Process, recipe: Recipe, wafer: xr.Dataset, limits: Iterable[Limit],
+                  correct: Callable[[dict[str, float]], dict[str, float]] = lambda values: values) -> Recipe | None:
+    """The nearest recipe, within its knobs' ranges, that is predicted to keep every hard limit; None if none is found.
+
+    A bounded least-squares search over :meth:`Process.knobs`: limit excesses in units of each limit's own scale, plus
+    a small cost for leaving the recipe. *correct* turns physics into the tool's own expectation.
+    """
+    knobs = process.knobs(recipe)
+    limits = tuple(limit for limit in limits if limit.severity is Severity.HARD)
+    if not knobs or any(f.blocking for f in process.findings(recipe)):
+        return None
+    start = np.array([_position(knob, float(recipe.value(knob.path))) for knob in knobs])
+
+    def moved(position: np.ndarray) -> Recipe:
+        return recipe.changed({k.path: _value(k, float(u)) for k, u in zip(knobs, position, strict=True)})
+
+    def shortfall(position: np.ndarray) -> np.ndarray:
+        candidate = moved(position)
+        parameters = recipe_violations(candidate, limits)
+        outside = {v.limit.quantity: v.limit.excess(v.value) / _scale(v.limit) for v in parameters}
+        values = correct(process.expected(candidate, wafer))
+        inside = [_approach(limit, values[limit.quantity]) for limit in limits if limit.quantity in values]
+        barred = [outside.get(limit.quantity, 0.0) for limit in limits if limit.quantity not in values]
+        return np.array([*inside, *barred, *(_STAY * (position - start))])
+
+    try:
+        found = least_squares(shortfall, np.clip(start, 0.0, 1.0), bounds=(0.0, 1.0), diff_step=_STEP, max_nfev=12)
+        candidate = _rounded(recipe, knobs, found.x)
+        values = correct(process.expected(candidate, wafer))
+    except LabkitError:
+        return None
+    kept = not result_violations(values, limits) and not recipe_violations(candidate, limits)
+    return candidate if kept and recipe.diff(candidate) else None
+
+
+def _approach(limit: Limit, value: float) -> float:
+    """Signed distance by which *value* misses the limit's inner zone, in units of the limit's scale."""
+    width = limit.high - limit.low
+    margin = _MARGIN * (width / 2.0 if np.isfinite(width) else _scale(limit))
+    if value < limit.low + margin:
+        return (value - limit.low - margin) / _scale(limit)
+    if value > limit.high - margin:
+        return (value - limit.high + margin) / _scale(limit)
+    return 0.0
+
+
+def _scale(limit: Limit) -> float:
+    width = limit.high - limit.low
+    if np.isfinite(width) and width > 0.0:
+        return width / 2.0
+    edge = limit.high if np.isfinite(limit.high) else limit.low
+    return max(abs(edge), 1e-12)
+
+
+def _position(knob: Knob, value: float) -> float:
+    if knob.log:
+        return float(np.log(value / knob.low) / np.log(knob.high / knob.low))
+    return (value - knob.low) / (knob.high - knob.low)
+
+
+def _value(knob: Knob, position: float) -> float:
+    if knob.log:
+        return float(knob.low * (knob.high / knob.low) ** position)
+    return knob.low + (knob.high - knob.low) * position
+
+
+def _rounded(recipe: Recipe, knobs: tuple[Knob, ...], position: np.ndarray) -> Recipe:
+    """The recipe at *position* with values a person would type; knobs that hardly moved stay as they were."""
+    changes: dict[str, float] = {}
+    for knob, u in zip(knobs, position, strict=True):
+        before = float(recipe.value(knob.path))
+        if abs(u - _position(knob, before)) > 0.002:
+            changes[knob.path] = float(f"{_value(knob, float(u)):.4g}")
+    return recipe.changed(changes)
+
+
+def _words(finding: Finding) -> str:
+    return f"{finding.message} ({finding.fix})" if finding.fix else finding.message

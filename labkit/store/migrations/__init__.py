@@ -1,0 +1,1 @@
+"""The catalogue's migrations (Alembic), applied by :mod:`labkit.store.schema`."""
