@@ -15,7 +15,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "labkit")
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [key for key in os.environ if key.startswith("LABKIT_")]:
+    for name in [key for key in os.environ if key.startswith("LABKIT_") and key != "LABKIT_SHARED_DATA"]:
         monkeypatch.delenv(name)
 
 

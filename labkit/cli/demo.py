@@ -16,7 +16,7 @@ from labkit.core.tool import Fault
 from labkit.lab import Lab, Run, load_recipe
 from labkit.lab import open as open_lab
 
-TOOL, FAULT_MODE, DRIFT_PER_BATCH = "TUBE-1", "sih4_mfc_drift", 0.01
+TOOL, FAULT_MODE, DRIFT_PER_BATCH = "TUBE-1", "sih4_mfc", 0.01
 EXAMPLES = ("lpcvd_sio2_100nm", "pecvd_si3n4_50nm", "mocvd_gan_2um")
 WATCHED = "thickness_mean_nm"
 

@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from labkit.control.cusum import Cusum
+from labkit.control.moderation import declaration_dof
 from labkit.control.state import Stored
 from labkit.core.errors import LabkitError
 
 Floats = NDArray[np.float64]
-
-PRIOR_DOF = 2.0
-"""Weight, in runs, of the declared sigma: enough to keep two lucky runs from claiming a tiny sigma, little enough
-that a guess wrong by a factor of two is forgotten within ten runs."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,9 @@ class Baseline(Stored):
     def qualify(cls, residuals: Mapping[str, Sequence[float]], prior_sigma: Mapping[str, float]) -> Baseline:
         """The baseline of a tool from its qualification runs.
 
-        ``σ² = (ν₀ σ₀² + Σ(x − x̄)²) / (ν₀ + n − 1)`` with ν₀ = 2, the mean of the scaled inverse-χ² posterior's
-        denominator form, so sigma counts as known to ν₀ + n − 1 degrees of freedom. Correlations are those of an
+        ``σ² = (ν₀ σ₀² + Σ(x − x̄)²) / (ν₀ + n − 1)``, known to ν₀ + n − 1 degrees of freedom. How much the declared σ₀
+        count (ν₀) is learned from all indicators together, see :func:`~labkit.control.moderation.declaration_dof`.
+        Correlations are those of an
         inverse-Wishart posterior around independence that weighs as much as p + 2 runs.
 
         Parameters
@@ -71,15 +69,21 @@ class Baseline(Stored):
                                   fix="measure more qualification runs or leave the indicator out")
         centre = np.nanmean(table, axis=0)
         deviations = np.where(np.isfinite(table), table - centre, 0.0)
-        dof = PRIOR_DOF + runs - 1.0
-        sigma = np.sqrt((PRIOR_DOF * prior**2 + np.sum(deviations**2, axis=0)) / dof)
+        squares = np.sum(deviations**2, axis=0)
+        weight = declaration_dof(squares / (runs - 1.0), runs - 1.0, prior**2)
+        dof = weight + runs - 1.0
+        sigma = np.sqrt((weight * prior**2 + squares) / dof)
         return cls(names, tuple(map(float, centre)), tuple(map(float, sigma)), tuple(map(int, runs)),
                    tuple(map(float, dof)), tuple(tuple(map(float, row)) for row in _correlation(deviations)))
 
     @property
     def pooled_dof(self) -> float:
-        """Degrees of freedom of a test on several indicators at once: the fewest of any."""
-        return min(self.dof)
+        """Degrees of freedom of a test on several indicators at once.
+
+        Those of sigma, but no more than the correlations have: an inverse-Wishart posterior of n − 1 runs and p + 2 prior
+        ones leaves n + 2 to a test of p indicators.
+        """
+        return min(*self.dof, float(min(self.runs) + 2))
 
     def standardised(self, residuals: Mapping[str, float]) -> dict[str, float]:
         """Residuals of one run in standard deviations from the centre; NaN where there is none."""

@@ -80,7 +80,8 @@ class FaultMode:
     """A way equipment departs from nominal: which condition field moves, and by how much is one unit step.
 
     ``path`` addresses a field of the process's :class:`Condition` (``"mfc_gain.SiH4"``); ``step`` is a
-    typical small magnitude for sensitivities; ``title`` and ``advice`` are what an engineer reads.
+    typical small magnitude for sensitivities, and ``title`` says in words what a departure by it is; ``opposite`` names
+    one of the other sign (if there can be one); ``advice`` says what to do.
     """
 
     name: str
@@ -88,6 +89,11 @@ class FaultMode:
     step: float
     title: str
     advice: str
+    opposite: str = ""
+
+    def words(self, steps: float) -> str:
+        """What a departure by *steps* steps is called."""
+        return self.opposite if steps < 0.0 and self.opposite else self.title
 
 
 @dataclass(frozen=True)

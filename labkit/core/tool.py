@@ -66,30 +66,43 @@ class Tool(Protocol):
     name: str
     process: str
 
-    async def connect(self) -> None: ...
+    async def connect(self) -> None:
+        """Take hold of the tool; nothing moves."""
 
-    async def disconnect(self) -> None: ...
+    async def disconnect(self) -> None:
+        """Let go of the tool; a run in progress goes on."""
 
-    async def configure(self, recipe: Recipe) -> None: ...
+    async def configure(self, recipe: Recipe) -> None:
+        """Load *recipe*, ready to start."""
 
-    async def start(self, run_id: str, recipe_hash: str, fence: int) -> None: ...
+    async def start(self, run_id: str, recipe_hash: str, fence: int) -> None:
+        """Start the configured recipe as *run_id*, if its hash is *recipe_hash* and no newer *fence* has been seen."""
 
-    async def pause(self) -> None: ...
+    async def pause(self) -> None:
+        """Hold the run where it is."""
 
-    async def resume(self) -> None: ...
+    async def resume(self) -> None:
+        """Go on with a run that is held."""
 
-    async def stop(self, emergency: bool = False) -> None: ...
+    async def stop(self, emergency: bool = False) -> None:
+        """End the run and go to the safe state; an *emergency* stop latches."""
 
-    async def status(self) -> ToolStatus: ...
+    async def status(self) -> ToolStatus:
+        """What the tool is doing now."""
 
-    def telemetry(self) -> AsyncIterator[Telemetry]: ...
+    def telemetry(self) -> AsyncIterator[Telemetry]:
+        """Blocks of telemetry as they come, to the end of the run."""
 
-    async def calibrate(self, channel: str) -> float: ...
+    async def calibrate(self, channel: str) -> float:
+        """Calibrate the instrument behind *channel*; the correction found, in its unit."""
 
-    async def interlocks(self) -> Mapping[str, bool]: ...
+    async def interlocks(self) -> Mapping[str, bool]:
+        """Every interlock by name: true when it is closed."""
 
-    def capabilities(self) -> frozenset[str]: ...
+    def capabilities(self) -> frozenset[str]:
+        """What the tool can do beyond the contract, in words."""
 
-    def supports(self, recipe: Recipe) -> bool: ...
+    def supports(self, recipe: Recipe) -> bool:
+        """Whether the tool can run *recipe*."""
 
 

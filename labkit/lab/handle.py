@@ -133,7 +133,8 @@ class Run:
         with self._place.catalogue.read() as tx:
             return Listing(f"limits broken by run {self.seq}", ("stage", "severity", "message"), rows.violations(tx, self.id))
 
-    def _facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, str]:
+        """What its representation shows: state, recipe, tool, lot, start, and why or what was judged."""
         row = self._row
         facts = {"state": self.state + (f", {self.verdict}" if self.verdict else ""),
                  "recipe": f"{row['recipe_name']} v{row['recipe_version']} ({str(row['recipe_hash'])[:10]})",
@@ -151,9 +152,9 @@ class Run:
         return facts
 
     def __repr__(self) -> str:
-        return "\n".join([f"run {self.seq} · {self.id}", *(f"  {name:10} {value}" for name, value in self._facts().items())])
+        return "\n".join([f"run {self.seq} · {self.id}", *(f"  {name:10} {value}" for name, value in self.facts().items())])
 
     def _repr_html_(self) -> str:
         body = "".join(f"<tr><th style='text-align:left'>{html.escape(n)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>"
-                       for n, v in self._facts().items())
+                       for n, v in self.facts().items())
         return f"<table><caption>run {self.seq} · {html.escape(self.id)}</caption><tbody>{body}</tbody></table>"

@@ -30,14 +30,28 @@ class Film:
         return self.molar_mass / self.density
 
 
-FILMS: dict[str, Film] = {film.name: film for film in (
-    Film("SiO2", 60.084e-3, 2200.0, 1.457,
-         "vitreous silica: CRC Handbook (density 2.20 g/cm3); Malitson 1965 (index 1.4570 at 632.8 nm)",
-         ("oxide", "HTO", "LTO")),
-    Film("poly-Si", 28.085e-3, 2329.0, 3.88,
-         "crystalline silicon: CRC Handbook (density 2.329 g/cm3); Aspnes & Studna 1983 (index 3.88 at 632.8 nm); "
-         "as-grown polysilicon is within about 1 % of this density", ("Si", "polysilicon", "poly")),
-)}
+FILMS: dict[str, Film] = {
+    film.name: film
+    for film in (
+        Film(
+            "SiO2",
+            60.084e-3,
+            2200.0,
+            1.457,
+            "vitreous silica: CRC Handbook (density 2.20 g/cm3); Malitson 1965 (index 1.4570 at 632.8 nm)",
+            ("oxide", "HTO", "LTO"),
+        ),
+        Film(
+            "poly-Si",
+            28.085e-3,
+            2329.0,
+            3.88,
+            "crystalline silicon: CRC Handbook (density 2.329 g/cm3); Aspnes & Studna 1983 (index 3.88 at 632.8 nm); "
+            "as-grown polysilicon is within about 1 % of this density",
+            ("Si", "polysilicon", "poly"),
+        ),
+    )
+}
 """Films that an engine can grow, by name."""
 
 
@@ -53,5 +67,8 @@ def film(name: str) -> Film:
     for entry in FILMS.values():
         if wanted in {entry.name.lower(), *(alias.lower() for alias in entry.aliases)}:
             return entry
-    raise LabkitError(f"no film data for {name[:60]!r}", allowed=", ".join(FILMS),
-                      fix="use one of these, or add the film with its source to labkit.materials.films")
+    raise LabkitError(
+        f"no film data for {name[:60]!r}",
+        allowed=", ".join(FILMS),
+        fix="use one of these, or add the film with its source to labkit.materials.films",
+    )

@@ -29,25 +29,40 @@ class Gas:
 
 _ANGSTROM = 1e-10
 
-GASES: dict[str, Gas] = {gas.name: gas for gas in (
-    Gas("SiH4", 32.117e-3, 4.084 * _ANGSTROM, 207.6, ("pyrophoric", "flammable", "toxic")),
-    Gas("N2O", 44.013e-3, 3.828 * _ANGSTROM, 232.4, ("oxidiser",)),
-    Gas("H2", 2.016e-3, 2.920 * _ANGSTROM, 38.0, ("flammable",)),
-    Gas("N2", 28.014e-3, 3.621 * _ANGSTROM, 97.53, ("asphyxiant",)),
-    Gas("O2", 31.998e-3, 3.458 * _ANGSTROM, 107.4, ("oxidiser",)),
-    Gas("Ar", 39.948e-3, 3.330 * _ANGSTROM, 136.5, ("asphyxiant",)),
-    Gas("He", 4.0026e-3, 2.576 * _ANGSTROM, 10.2, ("asphyxiant",)),
-    Gas("NH3", 17.031e-3, 2.920 * _ANGSTROM, 481.0, ("toxic", "corrosive", "flammable")),
-)}
+GASES: dict[str, Gas] = {
+    gas.name: gas
+    for gas in (
+        Gas("SiH4", 32.117e-3, 4.084 * _ANGSTROM, 207.6, ("pyrophoric", "flammable", "toxic")),
+        Gas("N2O", 44.013e-3, 3.828 * _ANGSTROM, 232.4, ("oxidiser",)),
+        Gas("H2", 2.016e-3, 2.920 * _ANGSTROM, 38.0, ("flammable",)),
+        Gas("N2", 28.014e-3, 3.621 * _ANGSTROM, 97.53, ("asphyxiant",)),
+        Gas("O2", 31.998e-3, 3.458 * _ANGSTROM, 107.4, ("oxidiser",)),
+        Gas("Ar", 39.948e-3, 3.330 * _ANGSTROM, 136.5, ("asphyxiant",)),
+        Gas("He", 4.0026e-3, 2.576 * _ANGSTROM, 10.2, ("asphyxiant",)),
+        Gas("NH3", 17.031e-3, 2.920 * _ANGSTROM, 481.0, ("toxic", "corrosive", "flammable")),
+    )
+}
 """Gases with sourced transport data, by formula."""
 
 HAZARDS: dict[str, tuple[str, ...]] = {
     **{gas.name: gas.hazards for gas in GASES.values()},
-    "PH3": ("highly toxic", "pyrophoric"), "B2H6": ("highly toxic", "flammable"), "AsH3": ("highly toxic", "flammable"),
-    "SiH2Cl2": ("flammable", "corrosive", "toxic"), "SiHCl3": ("flammable", "corrosive"), "WF6": ("toxic", "corrosive"),
-    "TEOS": ("flammable",), "TMGa": ("pyrophoric",), "TMAl": ("pyrophoric",), "TMIn": ("pyrophoric",),
-    "TEGa": ("pyrophoric",), "TMA": ("pyrophoric",), "O3": ("toxic", "oxidiser"), "GeH4": ("highly toxic", "flammable"),
-    "Si2H6": ("pyrophoric", "flammable"), "CH4": ("flammable",), "NF3": ("oxidiser", "toxic"),
+    "PH3": ("highly toxic", "pyrophoric"),
+    "B2H6": ("highly toxic", "flammable"),
+    "AsH3": ("highly toxic", "flammable"),
+    "SiH2Cl2": ("flammable", "corrosive", "toxic"),
+    "SiHCl3": ("flammable", "corrosive"),
+    "WF6": ("toxic", "corrosive"),
+    "TEOS": ("flammable",),
+    "TMGa": ("pyrophoric",),
+    "TMAl": ("pyrophoric",),
+    "TMIn": ("pyrophoric",),
+    "TEGa": ("pyrophoric",),
+    "TMA": ("pyrophoric",),
+    "O3": ("toxic", "oxidiser"),
+    "GeH4": ("highly toxic", "flammable"),
+    "Si2H6": ("pyrophoric", "flammable"),
+    "CH4": ("flammable",),
+    "NF3": ("oxidiser", "toxic"),
 }
 """Hazards in plain words by formula; a gas that is not listed has no statement here."""
 
@@ -66,5 +81,8 @@ def gas(name: str) -> Gas:
     try:
         return GASES[name]
     except KeyError:
-        raise LabkitError(f"no transport data for gas {name[:40]!r}", allowed=", ".join(GASES),
-                          fix="use one of these, or add it with its source to labkit.materials.gases") from None
+        raise LabkitError(
+            f"no transport data for gas {name[:40]!r}",
+            allowed=", ".join(GASES),
+            fix="use one of these, or add it with its source to labkit.materials.gases",
+        ) from None

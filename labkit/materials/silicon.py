@@ -13,8 +13,16 @@ MOLAR_MASS = 28.085e-3
 ATOMIC_DENSITY = 8.0 / LATTICE_CONSTANT**3
 """Atoms per m³: eight per cubic cell."""
 
-THICKNESS_MM: dict[float, float] = {50.0: 0.279, 75.0: 0.381, 100.0: 0.525, 125.0: 0.625, 150.0: 0.675, 200.0: 0.725,
-                                    300.0: 0.775, 450.0: 0.925}
+THICKNESS_MM: dict[float, float] = {
+    50.0: 0.279,
+    75.0: 0.381,
+    100.0: 0.525,
+    125.0: 0.625,
+    150.0: 0.675,
+    200.0: 0.725,
+    300.0: 0.775,
+    450.0: 0.925,
+}
 """Nominal wafer thickness by diameter, both in mm (SEMI M1)."""
 
 
@@ -29,5 +37,6 @@ def wafer_thickness(diameter_mm: float) -> float:
     try:
         return THICKNESS_MM[diameter_mm] * 1e-3
     except KeyError:
-        raise LabkitError(f"no standard wafer of {diameter_mm:g} mm diameter",
-                          allowed=", ".join(f"{d:g}" for d in THICKNESS_MM)) from None
+        raise LabkitError(
+            f"no standard wafer of {diameter_mm:g} mm diameter", allowed=", ".join(f"{d:g}" for d in THICKNESS_MM)
+        ) from None

@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import holoviews as hv
 
-_SIGNS = {"1": "", "": "", "degC": "°C", "um": "µm", "us": "µs", "ohm": "Ω", "percent": "%", "angstrom": "Å", "torr": "Torr",
-          "degree": "°"}
+_SIGNS = {
+    "1": "",
+    "": "",
+    "degC": "°C",
+    "um": "µm",
+    "us": "µs",
+    "ohm": "Ω",
+    "percent": "%",
+    "angstrom": "Å",
+    "torr": "Torr",
+    "degree": "°",
+}
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FACTOR = re.compile(r"(?P<name>[A-Za-zµΩ°%Å]+)(?:\^|\*\*)?(?P<power>-?\d+)?")
 

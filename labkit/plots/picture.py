@@ -12,18 +12,30 @@ from typing import Any
 from labkit.plots import theme
 
 _PAGE_COLOURS = {
-    theme.INK: "ink", theme.MUTED: "muted", theme.GRID: "grid", theme.SHADE: "shade", theme.BAND: "band", theme.BLUE: "blue",
-    theme.VERMILION: "vermilion", theme.GREEN: "green", theme.ORANGE: "orange", theme.SKY: "sky", theme.PURPLE: "purple",
+    theme.PAPER: "paper",
+    theme.QUIET: "quiet",
+    theme.INK: "ink",
+    theme.MUTED: "muted",
+    theme.GRID: "grid",
+    theme.SHADE: "shade",
+    theme.BAND: "band",
+    theme.BLUE: "blue",
+    theme.VERMILION: "vermilion",
+    theme.GREEN: "green",
+    theme.ORANGE: "orange",
+    theme.SKY: "sky",
+    theme.PURPLE: "purple",
 }
 """Colours that a page may replace (for a dark scheme) through CSS variables named ``--plot-…``."""
+
+_PIXELS_PER_POINT = 1.5
+"""Size of a picture on a page: nine-point labels become 13.5 px, whatever the picture's width."""
 
 
 @contextmanager
 def _figure(element: Any) -> Iterator[Any]:
-    theme.loaded()
-    if "matplotlib" not in theme.loaded():
-        theme.use("matplotlib")
     import holoviews as hv
+    import holoviews.plotting.mpl
     from matplotlib import pyplot
 
     with theme.print_settings():
@@ -47,26 +59,36 @@ def png(element: Any, path: str | Path | None = None, *, dpi: float = 160.0, bac
 def svg(element: Any, *, prefix: str = "p", themed: bool = True) -> str:
     """*element* as an ``<svg>`` element for a page.
 
-    *prefix* is put before every id, so that several pictures can share a page. With *themed*, colours of the theme become
-    ``var(--plot-…, colour)`` and text takes the page's font.
+    *prefix* is put before every id, so that several pictures can share a page. With *themed*, colours of the theme
+    become ``var(--plot-…, colour)`` and text takes the page's font.
     """
     import matplotlib
 
     buffer = io.StringIO()
     with _figure(element) as figure, matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": prefix}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", pad_inches=0.04,
-                       metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            buffer,
+            format="svg",
+            bbox_inches="tight",
+            pad_inches=0.04,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     return _for_page(buffer.getvalue(), prefix, themed=themed)
 
 
+def _opening(found: re.Match[str]) -> str:
+    width = float(found[1].split()[2])
+    return f'<svg viewBox="{found[1]}" role="img" style="width: {_PIXELS_PER_POINT * width:.0f}px">'
+
+
 def _for_page(document: str, prefix: str, *, themed: bool) -> str:
-    drawing = document[document.index("<svg"):]
+    drawing = document[document.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", drawing).replace("xlink:href=", "href=")
     drawing = re.sub(r'\bid="', f'id="{prefix}-', drawing)
     drawing = re.sub(r'href="#', f'href="#{prefix}-', drawing)
     drawing = re.sub(r"url\(#", f"url(#{prefix}-", drawing)
-    drawing = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img">', drawing, count=1)
+    drawing = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', _opening, drawing, count=1)
     if themed:
         for colour, name in _PAGE_COLOURS.items():
             drawing = re.sub(rf"(?<=: ){colour}\b", f"var(--plot-{name}, {colour})", drawing)

@@ -19,9 +19,16 @@ _REACH = 3.0
 """A limit farther from the data than this many data spans is named at the edge instead of drawn to scale."""
 
 
-def prediction_chart(table: pd.DataFrame, *, quantity: str = "Measured value", units: str = "1", run_label: str = "Batch",
-                     target: float | None = None, limits: tuple[float | None, float | None] = (None, None),
-                     level: float | None = None) -> Any:
+def prediction_chart(
+    table: pd.DataFrame,
+    *,
+    quantity: str = "Measured value",
+    units: str = "1",
+    run_label: str = "Batch",
+    target: float | None = None,
+    limits: tuple[float | None, float | None] = (None, None),
+    level: float | None = None,
+) -> Any:
     """Measured values per run over the band that was predicted for them.
 
     Parameters
@@ -49,7 +56,8 @@ def prediction_chart(table: pd.DataFrame, *, quantity: str = "Measured value", u
 
     _require(table, ("run", "measured", "predicted", "low", "high"))
     runs, measured, predicted, low, high = (
-        table[name].to_numpy(dtype=float) for name in ("run", "measured", "predicted", "low", "high"))
+        table[name].to_numpy(dtype=float) for name in ("run", "measured", "predicted", "low", "high")
+    )
     x, y = axis("run", run_label, "1"), axis("measured", quantity, units)
     band = "Predicted interval" if level is None else f"Predicted, {100 * level:g} % interval"
     bounds = _visible(np.concatenate([measured, low, high]), target, limits)
@@ -61,14 +69,19 @@ def prediction_chart(table: pd.DataFrame, *, quantity: str = "Measured value", u
         *_markers(runs, measured, out, x, y, label="Measured"),
         *_alarm(table, bounds),
     ]
-    keys = [Key("Measured", "marker", theme.HEALTHY), Key("Predicted", "line", theme.MUTED, "dashed"), Key(band, "area", theme.BAND)]
+    keys = [
+        Key("Measured", "marker", theme.HEALTHY),
+        Key("Predicted", "line", theme.MUTED, "dashed"),
+        Key(band, "area", theme.BAND),
+    ]
     if out.any():
         keys.insert(1, Key("Out of control", "hollow", theme.DEPARTED, marker="s"))
     return _panel(layers, keys, x, y, runs, bounds, height=3.3)
 
 
-def control_chart(table: pd.DataFrame, *, quantity: str = "CUSUM of the residual", units: str = "1",
-                  run_label: str = "Batch") -> Any:
+def control_chart(
+    table: pd.DataFrame, *, quantity: str = "CUSUM of the residual", units: str = "1", run_label: str = "Batch"
+) -> Any:
     """The statistic of a control chart per run, with its limits.
 
     A two-sided CUSUM is drawn as usual: the upper sum above zero, the lower sum below.
@@ -76,8 +89,9 @@ def control_chart(table: pd.DataFrame, *, quantity: str = "CUSUM of the residual
     Parameters
     ----------
     table : pandas.DataFrame
-        ``run`` and either ``cusum_high``, ``cusum_low`` (both ≥ 0) and ``h`` (decision interval), or ``value``, ``centre``,
-        ``low`` and ``high`` for an individuals chart; optional boolean ``alarm`` (the first such run is annotated).
+        ``run`` and either ``cusum_high``, ``cusum_low`` (both ≥ 0) and ``h`` (decision interval), or
+        ``value``, ``centre``, ``low`` and ``high`` for an individuals chart; optional boolean ``alarm``
+        (the first such run is annotated).
     quantity, units, run_label : str
         What is charted, its unit, and what a run is called.
 
@@ -102,7 +116,9 @@ def control_chart(table: pd.DataFrame, *, quantity: str = "CUSUM of the residual
     keys = []
     for (label, values), (colour, _, marker) in zip(series.items(), theme.SERIES, strict=False):
         layers.append(theme.line(hv.Curve((runs, values), x, y), colour))
-        layers += _markers(runs, values, (values > upper) | (values < lower), x, y, label=label, colour=colour, marker=marker)
+        layers += _markers(
+            runs, values, (values > upper) | (values < lower), x, y, label=label, colour=colour, marker=marker
+        )
         keys.append(Key(label, "both", colour, marker=marker))
     if any(((values > upper) | (values < lower)).any() for values in series.values()):
         keys.append(Key("Beyond the limit", "hollow", theme.DEPARTED, marker="s"))
@@ -123,23 +139,33 @@ def _statistic(table: pd.DataFrame) -> tuple[dict[str, np.ndarray], dict[str, np
     return {"Individual value": value}, {"LCL": low, "UCL": high}, float(table["centre"].iloc[-1])
 
 
-def _panel(layers: list[Any], keys: list[Key], x: Any, y: Any, runs: np.ndarray, bounds: tuple[float, float], *,
-           height: float) -> Any:
+def _panel(
+    layers: list[Any], keys: list[Key], x: Any, y: Any, runs: np.ndarray, bounds: tuple[float, float], *, height: float
+) -> Any:
     import holoviews as hv
 
     first, last = float(runs.min()), float(runs.max())
     step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 10**9) if (last - first) / s <= 22)
     ticks = [int(r) for r in range(math.ceil(first), math.floor(last) + 1) if r % step == 0 or step == 1]
-    return theme.framed(hv.Overlay(layers), xlim=(first - 0.6, _margin(runs) + 0.2 * (last - first + 1)), ylim=bounds,
-                        xticks=ticks, xlabel=x.pprint_label, ylabel=y.pprint_label, height=height,
-                        finish=[lambda axes: draw_keys(axes, keys)])
+    return theme.framed(
+        hv.Overlay(layers),
+        xlim=(first - 0.6, _margin(runs) + 0.2 * (last - first + 1)),
+        ylim=bounds,
+        xticks=ticks,
+        xlabel=x.pprint_label,
+        ylabel=y.pprint_label,
+        height=height,
+        finish=[lambda axes: draw_keys(axes, keys)],
+    )
 
 
 def _require(table: pd.DataFrame, columns: tuple[str, ...]) -> None:
     missing = [name for name in columns if name not in table]
     if missing or table.empty:
-        raise LabkitError(f"the chart's table {'lacks ' + ', '.join(missing) if missing else 'has no rows'}",
-                          allowed=f"at least one row with {', '.join(columns)}")
+        raise LabkitError(
+            f"the chart's table {'lacks ' + ', '.join(missing) if missing else 'has no rows'}",
+            allowed=f"at least one row with {', '.join(columns)}",
+        )
 
 
 def _widened(runs: np.ndarray, *ends: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -149,14 +175,30 @@ def _widened(runs: np.ndarray, *ends: np.ndarray) -> tuple[np.ndarray, ...]:
     return np.array([runs[0] - 0.4, runs[0] + 0.4]), *(np.repeat(end, 2) for end in ends)
 
 
-def _markers(runs: np.ndarray, values: np.ndarray, out: np.ndarray, x: Any, y: Any, *, label: str,
-             colour: str = theme.HEALTHY, marker: str = "o") -> list[Any]:
+def _markers(
+    runs: np.ndarray,
+    values: np.ndarray,
+    out: np.ndarray,
+    x: Any,
+    y: Any,
+    *,
+    label: str,
+    colour: str = theme.HEALTHY,
+    marker: str = "o",
+) -> list[Any]:
     import holoviews as hv
 
     layers = [theme.points(hv.Scatter((runs[~out], values[~out]), x, y, label=label), colour, marker)]
     if out.any():
-        layers.append(theme.points(hv.Scatter((runs[out], values[out]), x, y, label=f"{label}, out of control"),
-                                   theme.DEPARTED, "s", 6.5, hollow=True))
+        layers.append(
+            theme.points(
+                hv.Scatter((runs[out], values[out]), x, y, label=f"{label}, out of control"),
+                theme.DEPARTED,
+                "s",
+                6.5,
+                hollow=True,
+            )
+        )
     return layers
 
 
@@ -167,13 +209,27 @@ def _alarm(table: pd.DataFrame, bounds: tuple[float, float]) -> list[Any]:
         return []
     run = float(table.loc[table["alarm"].astype(bool), "run"].iloc[0])
     right = run > (float(table["run"].min()) + float(table["run"].max())) / 2
-    return [theme.line(hv.VLine(run), theme.DEPARTED, "dotted", 1.4),
-            note(run + (-0.2 if right else 0.2), bounds[1] - 0.02 * (bounds[1] - bounds[0]), f"Alarm at {run:g}",
-                 "right" if right else "left", "top", colour=theme.DEPARTED, bold=True)]
+    return [
+        theme.line(hv.VLine(run), theme.DEPARTED, "dotted", 1.4),
+        note(
+            run + (-0.2 if right else 0.2),
+            bounds[1] - 0.02 * (bounds[1] - bounds[0]),
+            f"Alarm at {run:g}",
+            "right" if right else "left",
+            "top",
+            colour=theme.DEPARTED,
+            bold=True,
+        ),
+    ]
 
 
-def _references(target: float | None, limits: tuple[float | None, float | None], bounds: tuple[float, float], units: str,
-                runs: np.ndarray) -> list[Any]:
+def _references(
+    target: float | None,
+    limits: tuple[float | None, float | None],
+    bounds: tuple[float, float],
+    units: str,
+    runs: np.ndarray,
+) -> list[Any]:
     """Target and specification limits; one too far from the data to be drawn is named with an arrow."""
     import holoviews as hv
 
@@ -196,11 +252,17 @@ def _margin(runs: np.ndarray) -> float:
     return float(runs.max()) + 0.6
 
 
-def _visible(values: np.ndarray, target: float | None, limits: tuple[float | None, float | None]) -> tuple[float, float]:
+def _visible(
+    values: np.ndarray, target: float | None, limits: tuple[float | None, float | None]
+) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
     span = max(high - low, 1e-9 * max(abs(low), abs(high)), 1e-12)
     for reference in (target, *limits):
-        if reference is not None and math.isfinite(reference) and low - _REACH * span < reference < high + _REACH * span:
+        if (
+            reference is not None
+            and math.isfinite(reference)
+            and low - _REACH * span < reference < high + _REACH * span
+        ):
             finite = np.append(finite, reference)
     return theme.padded(finite, below=0.08, above=0.16)

@@ -14,7 +14,10 @@ from typing import Any
 
 from labkit.core.errors import LabkitError
 
+PAPER = "#ffffff"
 INK = "#1f2933"
+ON_COLOUR = "#1e2832"
+"""Ink on a coloured map, which stays dark where a page turns :data:`INK` light."""
 MUTED = "#5f6b76"
 GRID = "#e4e8ec"
 SHADE = "#eef1f4"
@@ -29,33 +32,81 @@ PURPLE = "#cc79a7"
 
 HEALTHY = BLUE
 DEPARTED = VERMILION
-SERIES = ((BLUE, "solid", "o"), (ORANGE, "dashed", "s"), (GREEN, "dashdot", "^"), (PURPLE, "dotted", "D"),
-          (SKY, "solid", "v"), (VERMILION, "dashed", "P"), (INK, "dotted", "X"))
+SERIES = (
+    (BLUE, "solid", "o"),
+    (ORANGE, "dashed", "s"),
+    (GREEN, "dashdot", "^"),
+    (PURPLE, "dotted", "D"),
+    (SKY, "solid", "v"),
+    (VERMILION, "dashed", "P"),
+    (INK, "dotted", "X"),
+)
 """Colour, line style and marker (matplotlib's letter) of the first, second … series of a chart."""
 DIVERGING = ("#053f6e", "#0072b2", "#7ab8dc", "#f7f7f7", "#f0ab80", "#d55e00", "#7a3300")
 """Blue below, vermilion above: a scale around a mean, safe for the colour-blind."""
-WIDTH = 7.2
+WIDTH = 8.6
 """Width of a full-width picture, inch."""
 BACKENDS = ("matplotlib", "bokeh")
 
-_BOKEH_MARKERS = {"o": "circle", "s": "square", "^": "triangle", "D": "diamond", "v": "inverted_triangle", "P": "plus",
-                  "X": "x"}
-_RC = {
-    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0, "axes.labelsize": 9.0,
-    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "text.color": INK, "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED, "axes.linewidth": 0.8, "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK, "xtick.major.size": 3.0, "ytick.major.size": 3.0, "axes.grid": False, "grid.color": GRID,
-    "grid.linewidth": 0.8, "grid.linestyle": "-", "axes.axisbelow": True, "axes.unicode_minus": True,
-    "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none", "legend.frameon": False,
-    "hatch.linewidth": 0.6, "axes.titlesize": 9.5, "axes.titlelocation": "left",
+_BOKEH_MARKERS = {
+    "o": "circle",
+    "s": "square",
+    "^": "triangle",
+    "D": "diamond",
+    "v": "inverted_triangle",
+    "P": "plus",
+    "X": "x",
 }
-_BOKEH_THEME = {"attrs": {
-    "Axis": {"axis_label_text_font_style": "normal", "axis_label_text_color": INK, "major_label_text_color": INK,
-             "axis_line_color": MUTED, "major_tick_line_color": MUTED, "minor_tick_line_color": None,
-             "axis_label_text_font_size": "12px", "major_label_text_font_size": "11px"},
-    "Grid": {"grid_line_color": GRID}, "Legend": {"border_line_color": None, "background_fill_alpha": 0.0},
-    "Title": {"text_color": INK, "text_font_size": "13px"}, "Plot": {"outline_line_color": None},
-}}
+_RC: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.labelsize": 9.0,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "legend.fontsize": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 3.0,
+    "axes.grid": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "grid.linestyle": "-",
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+}
+_BOKEH_THEME = {
+    "attrs": {
+        "Axis": {
+            "axis_label_text_font_style": "normal",
+            "axis_label_text_color": INK,
+            "major_label_text_color": INK,
+            "axis_line_color": MUTED,
+            "major_tick_line_color": MUTED,
+            "minor_tick_line_color": None,
+            "axis_label_text_font_size": "12px",
+            "major_label_text_font_size": "11px",
+        },
+        "Grid": {"grid_line_color": GRID},
+        "Legend": {"border_line_color": None, "background_fill_alpha": 0.0},
+        "Title": {"text_color": INK, "text_font_size": "13px"},
+        "Plot": {"outline_line_color": None},
+    }
+}
 
 
 def use(backend: str = "matplotlib") -> None:
@@ -95,8 +146,9 @@ def loaded() -> tuple[str, ...]:
     return found
 
 
-def styled(element: Any, *, matplotlib: Mapping[str, Any] | None = None, bokeh: Mapping[str, Any] | None = None,
-           **common: Any) -> Any:
+def styled(
+    element: Any, *, matplotlib: Mapping[str, Any] | None = None, bokeh: Mapping[str, Any] | None = None, **common: Any
+) -> Any:
     """*element* with *common* options and those of each loaded backend."""
     for backend in loaded():
         own = (matplotlib if backend == "matplotlib" else bokeh) or {}
@@ -118,8 +170,15 @@ def print_settings() -> Iterator[None]:
         yield
 
 
-def framed(overlay: Any, *, width: float = WIDTH, height: float = 3.2, grid: str = "y",
-           finish: Sequence[Callable[[Any], None]] = (), **options: Any) -> Any:
+def framed(
+    overlay: Any,
+    *,
+    width: float = WIDTH,
+    height: float = 3.2,
+    grid: str = "y",
+    finish: Sequence[Callable[[Any], None]] = (),
+    **options: Any,
+) -> Any:
     """*overlay* as a finished panel of *width* × *height* inch, with grid lines across the axes that *grid* names.
 
     Each of *finish* gets the matplotlib axes last, for what HoloViews has no option for.
@@ -136,28 +195,44 @@ def framed(overlay: Any, *, width: float = WIDTH, height: float = 3.2, grid: str
         for step in finish:
             step(axes)
 
-    screen = {"width": round(width * 100), "height": round(height * 100), "show_grid": bool(grid), "legend_position": "top"}
-    return styled(overlay, matplotlib={"hooks": [hook], "show_legend": False, "aspect": "auto"}, bokeh=screen, **options)
+    screen = {
+        "width": round(width * 100),
+        "height": round(height * 100),
+        "show_grid": bool(grid),
+        "legend_position": "top",
+    }
+    return styled(
+        overlay, matplotlib={"hooks": [hook], "show_legend": False, "aspect": "auto"}, bokeh=screen, **options
+    )
 
 
 def line(element: Any, colour: str, style: str = "solid", width: float = 1.1) -> Any:
     """*element* (a curve, path or reference line) in *colour* and *style*."""
-    return styled(element, matplotlib={"color": colour, "linestyle": style, "linewidth": width},
-                  bokeh={"color": colour, "line_dash": style, "line_width": width})
+    return styled(
+        element,
+        matplotlib={"color": colour, "linestyle": style, "linewidth": width},
+        bokeh={"color": colour, "line_dash": style, "line_width": width},
+    )
 
 
 def area(element: Any, colour: str = BAND) -> Any:
     """*element* (an area, rectangle or polygon) filled with *colour*, without an edge."""
-    return styled(element, matplotlib={"facecolor": colour, "edgecolor": "none"},
-                  bokeh={"fill_color": colour, "line_color": None, "fill_alpha": 1.0})
+    return styled(
+        element,
+        matplotlib={"facecolor": colour, "edgecolor": "none"},
+        bokeh={"fill_color": colour, "line_color": None, "fill_alpha": 1.0},
+    )
 
 
 def points(element: Any, colour: str, marker: str = "o", size: float = 5.5, *, hollow: bool = False) -> Any:
     """*element* (a scatter) as markers of *size* points; *hollow* ones stand for a departure."""
-    fill = {"facecolors": "white", "edgecolors": colour, "linewidth": 1.8} if hollow else {"color": colour}
-    screen = {"fill_color": "white", "line_color": colour, "line_width": 1.8} if hollow else {"color": colour}
-    return styled(element, matplotlib={"marker": marker, "s": size**2, **fill},
-                  bokeh={"marker": bokeh_marker(marker), "size": size * 4 / 3, **screen})
+    fill = {"facecolors": PAPER, "edgecolors": colour, "linewidth": 1.8} if hollow else {"color": colour}
+    screen = {"fill_color": PAPER, "line_color": colour, "line_width": 1.8} if hollow else {"color": colour}
+    return styled(
+        element,
+        matplotlib={"marker": marker, "s": size**2, **fill},
+        bokeh={"marker": bokeh_marker(marker), "size": size * 4 / 3, **screen},
+    )
 
 
 def padded(values: Any, *, below: float = 0.08, above: float = 0.1) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """Reports: a pipeline notebook run with parameters, and its page as one file that asks no other host for anything.
 
-:func:`~labkit.reports.pipeline.run_pipeline` runs a notebook of ``pipelines/``; :mod:`~labkit.reports.summary` holds what
-notebooks build their pages from. Papermill, nbconvert and the plotting libraries load on first use.
+:func:`~labkit.reports.pipeline.run_pipeline` runs a notebook of ``pipelines/``; :mod:`~labkit.reports.summary` holds
+what notebooks build their pages from. Papermill, nbconvert and the plotting libraries load on first use.
 """
 
 import lazy_loader as _lazy

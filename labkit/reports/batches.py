@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -34,10 +35,11 @@ class Source(Protocol):
 class Batches:
     """The last finished runs of one tool and process, oldest first.
 
-    ``table`` has one row per run: ``run`` (its number), ``recipe``, ``lot``, ``started``, ``verdict``, ``headline``, the
-    ``indicator`` ``measured``, ``predicted`` with ``low`` and ``high``, ``out`` (flagged) and ``alarm`` (first flagged).
-    ``chart`` is the CUSUM of ``charted``, empty before the tool was qualified. ``performance`` holds Ppk per indicator
-    with limits. ``flagged`` and ``healthy`` are runs to compare: the last flagged one, the last before the first alarm.
+    ``table`` has one row per run: ``run`` (its number), ``recipe``, ``lot``, ``started``, ``verdict``, ``headline``,
+    the ``indicator`` ``measured``, ``predicted`` with ``low`` and ``high``, ``out`` (flagged) and ``alarm`` (first
+    flagged). ``chart`` is the CUSUM of ``charted``, empty before the tool was qualified. ``performance`` holds Ppk per
+    indicator with limits. ``flagged`` and ``healthy`` are runs to compare: the last flagged one, and the last one
+    before the first alarm. ``diagnosed`` is the last run with a diagnosis, ``candidates`` are its ranked causes.
     """
 
     table: pd.DataFrame
@@ -72,7 +74,7 @@ def gather(lab: Source, tool: str, *, most: int = 20) -> Batches:
     """
     import pandas as pd
 
-    newest = [row for row in lab.runs(tool=tool, kind="run", sort="newest", limit=4 * most) if row["verdict"] is not None][:most]
+    newest = [row for row in lab.runs(tool=tool, sort="newest", limit=4 * most) if row["verdict"] is not None][:most]
     if not newest:
         raise LabkitError(f"no finished run on {tool!r}", fix="run a recipe there first: lab.execute(recipe, tool=…)")
     runs = [lab.run(row["seq"]) for row in reversed(newest)]
@@ -83,26 +85,37 @@ def gather(lab: Source, tool: str, *, most: int = 20) -> Batches:
     first = out.index(True) if any(out) else None
     table = pd.DataFrame([_row(run, shown.name) for run in runs]).assign(out=out)
     table["alarm"] = np.arange(len(runs)) == (-1 if first is None else first)
-    charted = indicators[runs[first].judgement.alarms[0]["indicator"]] if first is not None else shown
+    charted = indicators[_loudest(runs) or shown.name]
     targets = {t.quantity: t for t in process.targets(runs[-1].recipe)}
     limit = targets.get(shown.name)
     low = limit.low if limit is not None and np.isfinite(limit.low) else None
     high = limit.high if limit is not None and np.isfinite(limit.high) else None
     diagnosed = next((run for run in reversed(runs) if run.judgement.diagnosis is not None), None)
     return Batches(
-        table, _chart(runs, charted.name, table), shown, charted, (low, high),
-        None if low is None or high is None else 0.5 * (low + high), runs[-1].prediction.level,
-        _performance(runs, targets), runs[-1], healthy=_before(runs, first),
+        table,
+        _chart(runs, charted.name),
+        shown,
+        charted,
+        (low, high),
+        None if low is None or high is None else 0.5 * (low + high),
+        runs[-1].prediction.level,
+        _performance(runs, targets),
+        runs[-1],
+        healthy=_before(runs, first),
         flagged=next((run for run, bad in zip(reversed(runs), reversed(out), strict=True) if bad), None),
-        diagnosed=diagnosed, candidates=[] if diagnosed is None else [dict(c) for c in diagnosed.judgement.diagnosis.candidates])
+        diagnosed=diagnosed,
+        candidates=[] if diagnosed is None else [dict(c) for c in diagnosed.judgement.diagnosis.candidates],
+    )
 
 
 def along_the_boat(batches: Batches) -> xr.Dataset:
-    """Thickness of the healthy and the flagged run (or the last one alone), as :func:`labkit.plots.profile` takes it."""
+    """Thickness of the healthy and the flagged run (or the last one alone), as :func:`labkit.plots.profile` takes."""
     import xarray as xr
 
     pairs = [(batches.healthy, "in control"), (batches.flagged, "flagged")]
-    runs = [(run, f"Run {run.seq}, {word}") for run, word in pairs if run is not None] or [(batches.last, f"Run {batches.last.seq}")]
+    runs = [(run, f"Run {run.seq}, {word}") for run, word in pairs if run is not None] or [
+        (batches.last, f"Run {batches.last.seq}")
+    ]
     measured = [run.data["measured"]["thickness"].mean("site", keep_attrs=True).load() for run, _ in runs]
     predicted = [run.data["prediction"]["thickness"].mean("site", keep_attrs=True).load() for run, _ in runs]
     labels = [label for _, label in runs]
@@ -125,7 +138,9 @@ def telling_channels(batches: Batches) -> tuple[xr.Dataset, xr.Dataset | None, l
     run = batches.flagged or batches.last
     process = registry.process(run.recipe.process)
     telemetry = _described(run.data["telemetry"].to_dataset().load(), process)
-    healthy = None if batches.healthy is None else _described(batches.healthy.data["telemetry"].to_dataset().load(), process)
+    healthy = (
+        None if batches.healthy is None else _described(batches.healthy.data["telemetry"].to_dataset().load(), process)
+    )
     held = [c for c in process.channels if c.name in telemetry and c.units != "1"]
     suspect = str(batches.candidates[0]["path"]).rpartition(".")[2] if batches.candidates else ""
     chosen = [c.name for c in held if suspect and suspect in c.name.split("_")][:1]
@@ -147,8 +162,11 @@ def steps_of(run: Any, telemetry: xr.Dataset) -> list[Step]:
     position = telemetry["step"].to_numpy().astype(int)
     seconds = telemetry["time"].to_numpy().astype(float)
     edges = [0, *(np.flatnonzero(np.diff(position)) + 1), position.size - 1]
-    return [Step(names[position[start]].replace("_", " "), float(seconds[start]), float(seconds[end]))
-            for start, end in zip(edges[:-1], edges[1:], strict=True) if 0 <= position[start] < len(names) and end > start]
+    return [
+        Step(names[position[start]].replace("_", " "), float(seconds[start]), float(seconds[end]))
+        for start, end in pairwise(edges)
+        if 0 <= position[start] < len(names) and end > start
+    ]
 
 
 def refused(lab: Source) -> Any | None:
@@ -159,18 +177,43 @@ def refused(lab: Source) -> Any | None:
 
 def _row(run: Any, indicator: str) -> dict[str, Any]:
     estimate = run.prediction.estimate(indicator)
-    return {"run": run.seq, "recipe": run.recipe.name, "lot": run.record["lot"] or "", "started": run.record["started"],
-            "verdict": run.verdict, "headline": run.judgement.headline, "measured": run.measured.get(indicator, np.nan),
-            "predicted": estimate.value, "low": estimate.low, "high": estimate.high}
+    return {
+        "run": run.seq,
+        "recipe": run.recipe.name,
+        "lot": run.record["lot"] or "",
+        "started": run.record["started"],
+        "verdict": run.verdict,
+        "headline": run.judgement.headline,
+        "measured": run.measured.get(indicator, np.nan),
+        "predicted": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+    }
 
 
-def _chart(runs: list[Any], indicator: str, table: pd.DataFrame) -> pd.DataFrame:
+def _loudest(runs: list[Any]) -> str:
+    """The indicator whose CUSUM went farthest beyond its decision interval; empty before qualification."""
+    reached = [
+        (max(chart["high"], chart["low"]) / chart["h"], name)
+        for run in runs
+        for name, chart in run.judgement.charts.items()
+        if np.isfinite(chart["high"] + chart["low"])
+    ]
+    return max(reached)[1] if reached else ""
+
+
+def _chart(runs: list[Any], indicator: str) -> pd.DataFrame:
+    """CUSUM of *indicator* per run; ``alarm`` is the first run beyond the decision interval."""
     import pandas as pd
 
-    rows = [{"run": run.seq, "cusum_high": chart["high"], "cusum_low": chart["low"], "h": chart["h"]}
-            for run in runs if (chart := run.judgement.charts.get(indicator)) is not None]
-    columns = ["run", "cusum_high", "cusum_low", "h"]
-    return pd.DataFrame(rows, columns=columns).merge(table[["run", "alarm"]], on="run", how="left")
+    rows = [
+        {"run": run.seq, "cusum_high": chart["high"], "cusum_low": chart["low"], "h": chart["h"]}
+        for run in runs
+        if (chart := run.judgement.charts.get(indicator)) is not None
+    ]
+    table = pd.DataFrame(rows, columns=["run", "cusum_high", "cusum_low", "h"])
+    beyond = table[["cusum_high", "cusum_low"]].max(axis=1) > table["h"]
+    return table.assign(alarm=beyond & (beyond.cumsum() == 1))
 
 
 def _before(runs: list[Any], first: int | None) -> Any | None:
@@ -201,11 +244,11 @@ def _described(telemetry: xr.Dataset, process: Any) -> xr.Dataset:
     for channel in process.channels:
         if channel.name in telemetry:
             telemetry[channel.name].attrs.setdefault("units", channel.units)
-            telemetry[channel.name].attrs["long_name"] = _brief(channel.name, channel.units)
+            telemetry[channel.name].attrs["long_name"] = brief(channel.name, channel.units)
     return telemetry
 
 
-def _brief(name: str, units: str) -> str:
-    """A channel's name without its unit suffix, for an axis: ``gas_flow_SiH4_sccm`` is ``gas flow SiH4``."""
-    suffixes = {"degC": "_c", "percent": "_pct", "nm/min": "_nm_per_min"}
-    return name.removesuffix(suffixes.get(units, f"_{units}")).replace("_", " ")
+def brief(name: str, units: str) -> str:
+    """Name of a channel or indicator in words, without its unit: ``gas_flow_SiH4_sccm`` is ``gas flow SiH4``."""
+    suffixes = {"degC": "_c", "percent": "_pct", "mJ/cm2": "_mj_cm2"}
+    return name.removesuffix(suffixes.get(units, f"_{units.replace('/', '_per_')}")).replace("_", " ")

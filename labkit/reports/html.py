@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from labkit.core.errors import LabkitError
 
@@ -13,8 +13,22 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 _TEMPLATE = Path(__file__).resolve().parent / "template"
-_FETCHING = frozenset({"src", "href", "xlink:href", "srcset", "poster", "data", "action", "formaction", "background", "cite",
-                       "manifest", "ping"})
+_FETCHING = frozenset(
+    {
+        "src",
+        "href",
+        "xlink:href",
+        "srcset",
+        "poster",
+        "data",
+        "action",
+        "formaction",
+        "background",
+        "cite",
+        "manifest",
+        "ping",
+    }
+)
 _HOST = re.compile(r"^\s*(?:(?:https?|ftp|wss?):)?//", re.IGNORECASE)
 _STYLE = re.compile(r"(?:url\(\s*['\"]?|@import\s+['\"]?)\s*((?:https?:|ftp:)?//[^'\")\s;]+)", re.IGNORECASE)
 
@@ -27,20 +41,20 @@ def page(notebook: NotebookNode, *, title: str) -> str:
     LabkitError
         If the page would make a browser ask another host for something.
     """
-    from nbconvert.exporters import HTMLExporter
+    from nbconvert.exporters import HTMLExporter, TemplateExporter
 
-    class ReportExporter(HTMLExporter):  # type: ignore[misc]
-        """nbconvert's HTML exporter on labkit's own template."""
-
-        template_name = "template"
-
-    exporter = ReportExporter(template_name=_TEMPLATE.name, extra_template_basedirs=[str(_TEMPLATE.parent)])
-    body: str = exporter.from_notebook_node(notebook, resources={"title": title})[0]
+    exporter: Any = cast(Any, HTMLExporter)(
+        template_name=_TEMPLATE.name, extra_template_basedirs=[str(_TEMPLATE.parent)], exclude_anchor_links=True
+    )
+    # HTMLExporter's own method would pass the page through BeautifulSoup, which lowers SVG's attribute names.
+    body: str = TemplateExporter.from_notebook_node(exporter, notebook, resources={"title": title})[0]
     outside = external_references(body)
     if outside:
-        raise LabkitError(f"the report refers to another host: {', '.join(outside[:3])}",
-                          allowed="a page that works on a closed network",
-                          fix="embed the picture, style or script in the notebook's output, or print the address as text")
+        raise LabkitError(
+            f"the report refers to another host: {', '.join(outside[:3])}",
+            allowed="a page that works on a closed network",
+            fix="embed the picture, style or script in the notebook's output, or print the address as text",
+        )
     return body
 
 
@@ -67,7 +81,9 @@ class _References(HTMLParser):
                 parts = value.split(",") if name == "srcset" else [value]
                 self.found += [part.strip() for part in parts if _HOST.match(part)]
             if name == "content" and "url=" in value.lower():
-                self.found += [part.strip() for part in re.split("url=", value, flags=re.IGNORECASE)[1:] if _HOST.match(part)]
+                self.found += [
+                    part.strip() for part in re.split("url=", value, flags=re.IGNORECASE)[1:] if _HOST.match(part)
+                ]
             self.found += _STYLE.findall(value)
 
     handle_startendtag = handle_starttag
@@ -79,5 +95,3 @@ class _References(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._in_style:
             self.found += _STYLE.findall(data)
-
-

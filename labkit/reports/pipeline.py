@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from labkit.core.errors import LabkitError, NotFound
 from labkit.core.resources import resource
@@ -34,8 +34,13 @@ def pipelines() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in resource("pipelines").glob("*.ipynb")))
 
 
-def run_pipeline(name_or_path: str | Path, parameters: Mapping[str, Any] | None = None,
-                 output_html: str | Path = "report.html", *, progress: bool = True) -> Path:
+def run_pipeline(
+    name_or_path: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    output_html: str | Path = "report.html",
+    *,
+    progress: bool = True,
+) -> Path:
     """Run a pipeline notebook with *parameters* and write its page.
 
     The executed notebook is kept beside the page, with the ending ``.ipynb``.
@@ -69,11 +74,13 @@ def run_pipeline(name_or_path: str | Path, parameters: Mapping[str, Any] | None 
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".labkit-report-", dir=target.parent))
     except OSError as error:
-        raise PipelineError(f"{target.parent} cannot be written: {error.strerror}", fix="choose another folder") from None
+        raise PipelineError(
+            f"{target.parent} cannot be written: {error.strerror}", fix="choose another folder"
+        ) from None
     try:
-        values = _checked(notebook, parameters or {})
+        values, title = _checked(notebook, parameters or {})
         executed = _executed(notebook, values, aside, progress=progress)
-        _written(executed, notebook.stem, aside, target)
+        _written(executed, title, aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return target
@@ -86,11 +93,13 @@ def _located(name_or_path: str | Path) -> Path:
             return path.absolute()
     elif str(name_or_path) in pipelines():
         return resource(f"pipelines/{name_or_path}.ipynb")
-    raise NotFound(f"no pipeline {str(name_or_path)!r}", allowed=f"{', '.join(pipelines())}, or the path of a notebook (.ipynb)")
+    raise NotFound(
+        f"no pipeline {str(name_or_path)!r}", allowed=f"{', '.join(pipelines())}, or the path of a notebook (.ipynb)"
+    )
 
 
-def _checked(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """*parameters* as the notebook's parameters cell expects them."""
+def _checked(notebook: Path, parameters: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """*parameters* as the notebook's parameters cell expects them, and the title of the page."""
     import papermill
 
     try:
@@ -99,9 +108,13 @@ def _checked(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
         raise PipelineError(f"{notebook} is not a notebook: {_one_line(str(error))}", fix="check the file") from None
     unknown = [name for name in parameters if name not in declared]
     if unknown:
-        raise PipelineError(f"{notebook.stem} has no parameter {', '.join(map(repr, unknown))}",
-                            allowed=", ".join(f"{n} (default {d['default']})" for n, d in declared.items()) or "none")
-    return {name: _typed(name, value, declared[name]["default"]) for name, value in parameters.items()}
+        raise PipelineError(
+            f"{notebook.stem} has no parameter {', '.join(map(repr, unknown))}",
+            allowed=", ".join(f"{n} (default {d['default']})" for n, d in declared.items()) or "none",
+        )
+    values = {name: _typed(name, value, declared[name]["default"]) for name, value in parameters.items()}
+    default = declared.get("title", {}).get("default", "")
+    return values, str(values.get("title") or default.strip("\"'") or notebook.stem.replace("_", " "))
 
 
 def _typed(name: str, value: Any, default_source: str) -> Any:
@@ -133,21 +146,38 @@ def _executed(notebook: Path, values: dict[str, Any], aside: Path, *, progress: 
 
     from labkit.reports.kernel import ThisPython
 
-    class Kernel(ThisPython):
-        environment = {"IPYTHONDIR": str(aside / "ipython"), "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # noqa: RUF012
+    scratch = tempfile.TemporaryDirectory(prefix="labkit-", ignore_cleanup_errors=True)
 
+    class Kernel(ThisPython):
+        pass
+
+    Kernel.scratch = Path(scratch.name)
     try:
-        return papermill.execute_notebook(
-            str(notebook), str(aside / "executed.ipynb"), values, kernel_name="python3", language="python",
-            kernel_manager_class=Kernel, progress_bar=progress, log_output=False, autosave_cell_every=0,
-            start_timeout=_START_LIMIT_S, execution_timeout=_CELL_LIMIT_S)
+        executed: NotebookNode = papermill.execute_notebook(
+            str(notebook),
+            str(aside / "executed.ipynb"),
+            values,
+            kernel_name="python3",
+            language="python",
+            kernel_manager_class=Kernel,
+            progress_bar=progress,
+            log_output=False,
+            autosave_cell_every=0,
+            start_timeout=_START_LIMIT_S,
+            execution_timeout=_CELL_LIMIT_S,
+        )
+        return executed
     except PapermillExecutionError as error:
         where = _heading(aside / "executed.ipynb", error.exec_count)
         said = f"{error.ename}: {_one_line(error.evalue)}".rstrip(": ")
         raise PipelineError(f"{notebook.stem} failed in cell [{error.exec_count}]{where}: {said}") from None
     except (DeadKernelError, CellTimeoutError, RuntimeError) as error:
-        raise PipelineError(f"{notebook.stem} did not finish: {_one_line(str(error))}",
-                            fix="run the notebook in Jupyter to see where it stops") from None
+        raise PipelineError(
+            f"{notebook.stem} did not finish: {_one_line(str(error))}",
+            fix="run the notebook in Jupyter to see where it stops",
+        ) from None
+    finally:
+        scratch.cleanup()
 
 
 def _heading(executed: Path, count: int | None) -> str:
@@ -156,7 +186,7 @@ def _heading(executed: Path, count: int | None) -> str:
 
     title = ""
     try:
-        cells = nbformat.read(executed, as_version=4).cells
+        cells = cast(Any, nbformat).read(executed, as_version=4).cells
     except (OSError, ValueError):
         return ""
     for cell in cells:
@@ -171,15 +201,14 @@ def _heading(executed: Path, count: int | None) -> str:
 def _one_line(message: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", message)
     flat = " ".join(plain.split())
-    return flat if len(flat) <= _MESSAGE else flat[:_MESSAGE - 1] + "…"
+    return flat if len(flat) <= _MESSAGE else flat[: _MESSAGE - 1] + "…"
 
 
-def _written(executed: NotebookNode, name: str, aside: Path, target: Path) -> None:
+def _written(executed: NotebookNode, title: str, aside: Path, target: Path) -> None:
     """Page and notebook, complete, then renamed; the page last, since it is what people wait for."""
     from labkit.reports.html import page
 
-    known = executed.metadata.get("papermill", {}).get("parameters", {})
-    body = page(executed, title=str(known.get("title") or name.replace("_", " ")))
+    body = page(executed, title=title)
     aside_page = aside / "page.html"
     try:
         with aside_page.open("w", encoding="utf-8") as file:
@@ -189,4 +218,6 @@ def _written(executed: NotebookNode, name: str, aside: Path, target: Path) -> No
         os.replace(aside / "executed.ipynb", target.with_suffix(".ipynb"))
         os.replace(aside_page, target)
     except OSError as error:
-        raise PipelineError(f"{target} cannot be written: {error.strerror}", fix="free some space or choose another folder") from None
+        raise PipelineError(
+            f"{target} cannot be written: {error.strerror}", fix="free some space or choose another folder"
+        ) from None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from labkit.plots.notation import number, sentence, unit_sign
+import numpy as np
+
+from labkit.plots.notation import sentence, unit_sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,28 +31,33 @@ class Html(str):
 
 @dataclass(frozen=True)
 class Tile:
-    """One number that matters: what it is, its value, how it stands (a key of :data:`STATES`) and a remark."""
+    """One number that matters: what it is, its value, how it stands (a key of :data:`STATES`), a remark, its unit."""
 
     label: str
     value: str
     state: str = "neutral"
     remark: str = ""
+    units: str = "1"
 
 
 def header(title: str, facts: Mapping[str, object], *, verdict: str = "", state: str = "neutral") -> Html:
     """The page's head: *title*, a line of *facts* (lab, tool, date …) and the verdict in one sentence."""
     line = "".join(f"<div><dt>{_text(k)}</dt><dd>{_text(v)}</dd></div>" for k, v in facts.items())
     said = f'<p class="verdict {_state(state)}">{_sign(state)}{_text(verdict)}</p>' if verdict else ""
-    return Html(f'<header class="report-head"><p class="maker">labkit</p><h1>{_text(title)}</h1><dl class="facts">{line}</dl>'
-                f"{said}</header>")
+    return Html(
+        f'<header class="report-head"><p class="maker">labkit</p><h1>{_text(title)}</h1><dl class="facts">{line}</dl>'
+        f"{said}</header>"
+    )
 
 
 def tiles(items: Iterable[Tile]) -> Html:
     """Verdict tiles in a row that wraps."""
     cells = "".join(
         f'<div class="tile {_state(t.state)}"><span class="label">{_text(t.label)}</span>'
-        f'<span class="value">{_sign(t.state)}{_text(t.value)}</span><span class="remark">{_text(t.remark)}</span></div>'
-        for t in items)
+        f'<span class="value">{_sign(t.state)}{_text(t.value)}{_unit(t.units)}</span>'
+        f'<span class="remark">{_text(t.remark)}</span></div>'
+        for t in items
+    )
     return Html(f'<div class="tiles">{cells}</div>')
 
 
@@ -59,8 +67,15 @@ def findings(lines: Iterable[tuple[str, str]]) -> Html:
     return Html(f'<ul class="findings">{items}</ul>')
 
 
-def table(frame: pd.DataFrame, *, units: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None,
-          digits: int = 4, state: str | None = None, caption: str = "") -> Html:
+def table(
+    frame: pd.DataFrame,
+    *,
+    units: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    digits: int = 5,
+    state: str | None = None,
+    caption: str = "",
+) -> Html:
     """*frame* as a table; the index is left out.
 
     *units* (UDUNITS spelling) and *labels* are by column; column *state*, if named, colours its row and is not shown.
@@ -68,13 +83,16 @@ def table(frame: pd.DataFrame, *, units: Mapping[str, str] | None = None, labels
     shown = [c for c in frame.columns if c != state]
     numeric = {c: frame[c].dtype.kind in "fiu" for c in shown}
     head = "".join(_head(str(c), numeric[c], units or {}, labels or {}) for c in shown)
+    decimals = {c: _decimals(frame[c].to_numpy(), digits) for c in shown if numeric[c]}
     rows = []
     for _, row in frame.iterrows():
-        cells = "".join(f'<td{_numeric(numeric[c])}>{_cell(row[c], digits, whole=frame[c].dtype.kind in "iu")}</td>' for c in shown)
+        cells = "".join(f"<td{_numeric(numeric[c])}>{_cell(row[c], decimals.get(c))}</td>" for c in shown)
         rows.append(f'<tr class="{_state(str(row[state])) if state else ""}">{cells}</tr>')
     title = f"<caption>{_text(caption)}</caption>" if caption else ""
-    return Html(f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>'
-                f'<tbody>{"".join(rows)}</tbody></table></div>')
+    return Html(
+        f'<div class="scroll" tabindex="0"><table>{title}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
 
 
 def figure(element: Any, caption: str) -> Html:
@@ -82,8 +100,11 @@ def figure(element: Any, caption: str) -> Html:
     from labkit.plots.picture import svg
 
     prefix = "f" + hashlib.sha256(caption.encode()).hexdigest()[:8]
-    return Html(f'<figure><div class="plot" tabindex="0" aria-label="{escape(caption, quote=True)}">{svg(element, prefix=prefix)}'
-                f"</div><figcaption>{_text(caption)}</figcaption></figure>")
+    drawing = svg(element, prefix=prefix)
+    return Html(
+        f'<figure><div class="plot" tabindex="0" aria-label="{_text(caption)}">{drawing}</div>'
+        f"<figcaption>{_text(caption)}</figcaption></figure>"
+    )
 
 
 def side_by_side(*figures: str) -> Html:
@@ -110,23 +131,30 @@ def _sign(state: str) -> str:
     return f'<span class="sign" aria-hidden="true">{sign}</span>' if sign else ""
 
 
+def _unit(units: str) -> str:
+    sign = unit_sign(units)
+    return f'<span class="unit">{_text(sign)}</span>' if sign else ""
+
+
 def _numeric(yes: bool) -> str:
     return ' class="number"' if yes else ""
 
 
 def _head(column: str, numeric: bool, units: Mapping[str, str], labels: Mapping[str, str]) -> str:
-    sign = unit_sign(units.get(column, "1"))
-    unit = f'<span class="unit">{_text(sign)}</span>' if sign else ""
-    return f'<th scope="col"{_numeric(numeric)}>{_text(labels.get(column, sentence(column.replace("_", " "))))}{unit}</th>'
+    label = labels.get(column, sentence(column.replace("_", " ")))
+    return f'<th scope="col"{_numeric(numeric)}>{_text(label)}{_unit(units.get(column, "1"))}</th>'
 
 
-def _cell(value: object, digits: int, *, whole: bool) -> str:
-    import pandas as pd
+def _decimals(values: np.ndarray, digits: int) -> int:
+    """Decimals that show the greatest of *values* to *digits* figures, the same for the whole column."""
+    if values.dtype.kind in "iu":
+        return 0
+    sizes = np.abs(values[np.isfinite(values)])
+    greatest = float(sizes.max()) if sizes.size else 0.0
+    return max(0, digits - 1 - math.floor(math.log10(greatest))) if greatest > 0.0 else 0
 
-    if value is None or (not isinstance(value, list | tuple | dict) and pd.isna(value) is True):
+
+def _cell(value: Any, decimals: int | None) -> str:
+    if value is None or value != value:
         return "–"
-    if whole:
-        return str(int(float(str(value)))).replace("-", "−")
-    if isinstance(value, float):
-        return _text(number(float(value), digits))
-    return _text(value)
+    return _text(value) if decimals is None else f"{value:.{decimals}f}".replace("-", "−")

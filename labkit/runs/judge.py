@@ -22,6 +22,8 @@ from labkit.core.recipe import Recipe
 if TYPE_CHECKING:
     import xarray as xr
 
+CENTRE_ERRORS = 4.5
+"""CUSUM reference k in standard errors of the baseline's centre: a shift the baseline may owe to chance is not chased."""
 LONGEST_WINDOW = 60
 """Runs of residuals kept for a diagnosis."""
 
@@ -41,8 +43,9 @@ class Charts:
         prior = {i.name: i.sigma for i in process.indicators}
         baseline = Baseline.qualify({name: residuals[name] for name in prior}, prior)
         share = 0.5 * false_alarm_rate
+        reference = max(0.5, CENTRE_ERRORS / math.sqrt(min(baseline.runs)))
         return cls(baseline, {name: baseline.shewhart_width(name, share / len(prior)) for name in prior},
-                   {name: baseline.cusum(name, 1.0 / share, charts=len(prior)) for name in prior}, false_alarm_rate)
+                   {name: baseline.cusum(name, 1.0 / share, reference=reference, charts=len(prior)) for name in prior}, false_alarm_rate)
 
     def document(self) -> dict[str, Any]:
         """The charts as JSON."""
@@ -190,7 +193,7 @@ def _cause(process: Process, candidate: Candidate) -> dict[str, Any]:
     """A candidate in the words and units of its fault mode."""
     mode = next(m for m in process.fault_modes if m.name == candidate.fault)
     low, high = sorted((candidate.low * mode.step, candidate.high * mode.step))
-    return {"fault": mode.name, "title": mode.title, "advice": mode.advice, "path": mode.path, "shape": candidate.shape,
+    return {"fault": mode.name, "title": mode.words(candidate.amplitude), "advice": mode.advice, "path": mode.path, "shape": candidate.shape,
             "weight": candidate.weight, "explained": candidate.explained, "misfit": candidate.misfit,
             "amplitude": candidate.amplitude * mode.step, "low": low, "high": high}
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from labkit.core.errors import LabkitError, NotFound, PermissionDenied, StoreError
 from labkit.core.identity import Principal
 from labkit.store import scope, tables
-from labkit.store.clock import now
+from labkit.store.clock import UtcTime, moment, now
 from labkit.store.documents import plain
 from labkit.store.engine import create_engine, database_url, in_words
 from labkit.store.identifiers import new_id
@@ -44,7 +44,7 @@ class Transaction:
         """``"sqlite"`` or ``"postgresql"``."""
         return self._connection.dialect.name
 
-    def execute(self, statement: Any, rows: Sequence[Mapping[str, Any]] | None = None) -> sa.CursorResult[Any]:
+    def execute(self, statement: Any) -> sa.CursorResult[Any]:
         """Run *statement* bound to this organisation; every other method comes through here.
 
         Raises
@@ -60,8 +60,8 @@ class Transaction:
         if not isinstance(statement, sa.Select) and not self.writes:
             raise StoreError("this transaction only reads", fix="use catalogue.begin()")
         bound = scope.scoped(statement, self.organisation)
-        scope.check(bound, self.organisation)
-        return self._connection.execute(bound, rows) if rows else self._connection.execute(bound)
+        with in_words(self._connection.engine.url):
+            return self._connection.execute(bound)
 
     def insert(self, table: sa.Table, row: Mapping[str, Any]) -> Any:
         """Add one row; returns its first primary-key value that is not the organisation (a running number, an id …)."""
@@ -78,7 +78,8 @@ class Transaction:
     def _insert(self, statement: sa.Insert, rows: list[Row] | None = None) -> sa.CursorResult[Any]:
         if not self.writes:
             raise StoreError("this transaction only reads", fix="use catalogue.begin()")
-        return self._connection.execute(statement, rows) if rows else self._connection.execute(statement)
+        with in_words(self._connection.engine.url):
+            return self._connection.execute(statement, rows) if rows else self._connection.execute(statement)
 
     def _owned(self, table: sa.Table, row: Mapping[str, Any]) -> Row:
         if row.get("org_id", self.organisation) != self.organisation:
@@ -166,7 +167,13 @@ def accepted(table: sa.Table, row: Mapping[str, Any]) -> Row:
     if unknown:
         raise StoreError(f"table {table.name} has no column {', '.join(unknown)}",
                          allowed=", ".join(c.name for c in table.c if c.name != "org_id"))
-    return {name: plain(value) if isinstance(table.c[name].type, sa.JSON) else _scalar(value) for name, value in row.items()}
+    return {name: _accepted(table.c[name].type, value) for name, value in row.items()}
+
+
+def _accepted(kind: Any, value: Any) -> Any:
+    if isinstance(kind, sa.JSON):
+        return plain(value)
+    return moment(value) if isinstance(kind, UtcTime) and value is not None else _scalar(value)
 
 
 def _scalar(value: Any) -> Any:

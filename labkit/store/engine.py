@@ -14,7 +14,7 @@ from sqlalchemy import event, exc
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from labkit.core.errors import StoreError
+from labkit.core.errors import LabkitError, StoreError
 from labkit.store.documents import dumps
 
 BUSY_TIMEOUT_S = 60.0
@@ -98,10 +98,13 @@ def in_words(url: sa.URL) -> Iterator[None]:
     try:
         yield
     except exc.IntegrityError as error:
-        raise StoreError(f"the catalogue refused a row: {error.orig}", allowed="unique names and links to rows that exist",
+        reason = str(error.orig).splitlines()[0]
+        raise StoreError(f"the catalogue refused a row: {reason}", allowed="unique names and links to rows that exist",
                          fix="use another name or version, or create the linked row first") from error
-    except (exc.DBAPIError, sqlite3.Error) as error:
-        cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    except (exc.StatementError, sqlite3.Error) as error:
+        if isinstance(error, exc.StatementError) and isinstance(error.orig, LabkitError):
+            raise error.orig from None
+        cause = error.orig if isinstance(error, exc.StatementError) else error
         raise _translated(str(cause), url) from error
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.sql import visitors
 from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, ColumnClause, ColumnElement, Grouping
-from sqlalchemy.sql.selectable import CompoundSelect, Join, SelectBase, Subquery
+from sqlalchemy.sql.operators import and_, eq
+from sqlalchemy.sql.selectable import AliasedReturnsRows, FromClause, SelectBase, Subquery, TableClause
 
 from labkit.core.errors import PermissionDenied
 
@@ -16,81 +16,89 @@ Statement = TypeVar("Statement", sa.Select[Any], sa.Update, sa.Delete)
 
 
 def scoped(statement: Statement, organisation: str) -> Statement:
-    """*statement* with the organisation's filter on every table that it names itself."""
-    targets = _tables(statement)
-    bound = _bound(statement.whereclause, organisation)
-    for table in targets:
-        if table not in bound:
-            statement = statement.where(table.c.org_id == organisation)
-    return statement
-
-
-def check(statement: Any, organisation: str) -> None:
-    """Refuse *statement* unless each part of it, at any depth, is bound to *organisation*.
+    """*statement*, bound to *organisation* in each table it names.
 
     Raises
     ------
     PermissionDenied
-        If a part names a table without the filter, is literal SQL, or would move a row to another organisation.
+        If a subquery is not bound already, a part is literal SQL, or a row would move to another organisation.
     """
-    for element in visitors.iterate(statement):
-        if isinstance(element, sa.TextClause | CompoundSelect) or element.__visit_name__ == "textual_select":
-            raise PermissionDenied("a catalogue statement held literal SQL or a union",
-                                   allowed="select, insert, update and delete built from labkit.store.tables")
-        if isinstance(element, sa.Select | sa.Update | sa.Delete):
-            missing = _tables(element) - _bound(element.whereclause, organisation)
-            if missing:
-                names = ", ".join(sorted(table.name for table in missing))
-                raise PermissionDenied(f"a statement reads or writes {names} beyond organisation {organisation!r}",
-                                       fix="build it with tx.select(…) or labkit.store.scope.scoped(…)")
-        if isinstance(element, sa.Update) and "org_id" in {_name(key) for key in _assigned(element)}:
-            raise PermissionDenied("a row cannot be moved to another organisation")
+    named, nested = _level(statement)
+    bound = _bound(statement.whereclause, organisation)
+    for table in named:
+        if table not in bound:
+            statement = statement.where(table.c.org_id == organisation)
+    if isinstance(statement, sa.Update) and "org_id" in _assigned(statement):
+        raise PermissionDenied("a row cannot be moved to another organisation")
+    for inner in nested:
+        _check(inner, organisation)
+    return statement
 
 
-def _assigned(statement: sa.Update) -> Iterator[Any]:
-    yield from (statement._values or {})
-    yield from (key for key, _ in getattr(statement, "_ordered_values", None) or ())
+def _check(select: Any, organisation: str) -> None:
+    if not isinstance(select, sa.Select):
+        raise PermissionDenied("a catalogue statement held literal SQL or a union",
+                               allowed="select, update and delete built from labkit.store.tables")
+    named, nested = _level(select)
+    missing = named - _bound(select.whereclause, organisation)
+    if missing:
+        names = ", ".join(sorted(table.name for table in missing))
+        raise PermissionDenied(f"a subquery reads {names} beyond organisation {organisation!r}",
+                               fix="filter it by org_id == tx.organisation")
+    for inner in nested:
+        _check(inner, organisation)
 
 
-def _name(key: Any) -> str:
-    return str(getattr(key, "key", key))
+def _level(statement: Any) -> tuple[set[Any], list[Any]]:
+    """Tables (and aliases of tables) that *statement* itself names anywhere, and the subqueries below it."""
+    if getattr(statement, "_prefixes", ()) or getattr(statement, "_suffixes", ()):
+        raise PermissionDenied("a catalogue statement held literal SQL", allowed="columns of labkit.store.tables")
+    tables: set[Any] = set()
+    nested: list[Any] = []
+    pending: list[Any] = [*statement.get_children(), *([] if isinstance(statement, sa.Select) else [statement.table])]
+    seen: set[int] = set()
+    while pending:
+        element = pending.pop()
+        if id(element) in seen:
+            continue
+        seen.add(id(element))
+        if isinstance(element, SelectBase):
+            nested.append(element)
+        elif isinstance(element, Subquery | sa.CTE):
+            nested.append(element.element)
+        elif isinstance(element, AliasedReturnsRows) and isinstance(element.element, sa.Table):
+            tables.add(element)
+        elif isinstance(element, sa.Table):
+            tables.add(element)
+        else:
+            pending.extend(_parts(element))
+    return tables, nested
 
 
-def _tables(statement: Any) -> set[Any]:
-    """Tables and aliases of tables that *statement* itself names, with joins taken apart."""
-    if isinstance(statement, sa.Update | sa.Delete):
-        return {statement.table, *_named(statement.whereclause)}
-    return {table for source in statement.get_final_froms() for table in _leaves(source)}
+def _parts(element: Any) -> Iterator[Any]:
+    literal = isinstance(element, ColumnClause) and element.is_literal and element.name not in ("*", "1")
+    if literal or isinstance(element, sa.TextClause | TableClause):
+        raise PermissionDenied("a catalogue statement held literal SQL", allowed="columns of labkit.store.tables")
+    table = getattr(element, "table", None)
+    if isinstance(table, FromClause):
+        yield table
+    if isinstance(element, AliasedReturnsRows):
+        yield element.element
+    yield from element.get_children()
 
 
-def _named(clause: Any) -> Iterator[Any]:
-    """Tables that *clause* names outside subqueries (an UPDATE's or DELETE's further tables)."""
-    if clause is None or isinstance(clause, SelectBase | Subquery):
-        return
-    if isinstance(clause, ColumnClause) and clause.table is not None:
-        yield clause.table
-    for child in clause.get_children():
-        yield from _named(child)
-
-
-def _leaves(source: Any) -> Iterator[Any]:
-    if isinstance(source, Join):
-        yield from _leaves(source.left)
-        yield from _leaves(source.right)
-    elif "org_id" in source.c and not isinstance(source, sa.Subquery | sa.CTE):
-        yield source
+def _assigned(statement: sa.Update) -> set[str]:
+    keys = [*(statement._values or {}), *(key for key, _ in getattr(statement, "_ordered_values", None) or ())]
+    return {str(getattr(key, "key", key)) for key in keys}
 
 
 def _bound(clause: ColumnElement[Any] | None, organisation: str) -> set[Any]:
     """Tables whose ``org_id`` *clause* ties to *organisation* in every row it lets through."""
-    if clause is None:
-        return set()
     if isinstance(clause, Grouping):
         return _bound(clause.element, organisation)
-    if isinstance(clause, BooleanClauseList) and clause.operator is sa.sql.operators.and_:
+    if isinstance(clause, BooleanClauseList) and clause.operator is and_:
         return {table for part in clause.clauses for table in _bound(part, organisation)}
-    if (isinstance(clause, BinaryExpression) and clause.operator is sa.sql.operators.eq
-            and isinstance(clause.right, BindParameter) and clause.right.value == organisation
-            and getattr(clause.left, "key", None) == "org_id"):
-        return {clause.left.table}  # type: ignore[attr-defined]
+    if (isinstance(clause, BinaryExpression) and clause.operator is eq and isinstance(clause.right, BindParameter)
+            and clause.right.value == organisation and isinstance(clause.left, ColumnClause) and clause.left.key == "org_id"):
+        return {clause.left.table}
     return set()

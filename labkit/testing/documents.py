@@ -11,8 +11,32 @@ from hypothesis import strategies as st
 Document = dict[str, Any]
 Path = tuple[str | int, ...]
 
-_EDGES: st.SearchStrategy[Any] = st.sampled_from([0, -0.0, -1, 1, 1e-300, 1e300, float("inf"), float("-inf"), float("nan"), 2**63, 10**400,
-                          "", "0.5", "NaN", "\x00", "\ud800", "µ", [], {}, None, True, False])
+_EDGES: st.SearchStrategy[Any] = st.sampled_from(
+    [
+        0,
+        -0.0,
+        -1,
+        1,
+        1e-300,
+        1e300,
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+        2**63,
+        10**400,
+        "",
+        "0.5",
+        "NaN",
+        "\x00",
+        "\ud800",
+        "µ",
+        [],
+        {},
+        None,
+        True,
+        False,
+    ]
+)
 _SCALARS = st.one_of(_EDGES, st.integers(-10**6, 10**6), st.floats(), st.text(max_size=12))
 _VALUES = st.one_of(
     _SCALARS, st.lists(_SCALARS, max_size=3), st.dictionaries(st.text(max_size=6), _SCALARS, max_size=3)

@@ -55,6 +55,11 @@ def started(name: str, seed: int) -> Twin:
     return process.twin(recipe, process.incoming_wafers(recipe), seed=seed)
 
 
+def is_finite(value: object) -> bool:
+    """Whether *value* is a float that is a number."""
+    return isinstance(value, float) and bool(np.isfinite(value))
+
+
 def joined(blocks: Sequence[Telemetry]) -> Telemetry:
     """Blocks of telemetry as one."""
     return {channel: np.concatenate([block[channel] for block in blocks]) for channel in blocks[0]}

@@ -48,8 +48,8 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 def loaded_with(module: str) -> frozenset[str]:
     """Names in ``sys.modules`` of a fresh process that imported *module* and nothing else."""
     code = f"import sys, json; import {module}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60,
-                          stdin=subprocess.DEVNULL)
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT,
+                          timeout=60, stdin=subprocess.DEVNULL)
     assert done.returncode == 0, done.stderr
     return frozenset(json.loads(done.stdout))
 

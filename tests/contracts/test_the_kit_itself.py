@@ -35,7 +35,8 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ProcessTest
             monkeypatch.setattr(plugin, "SpinCoaterTwin", kind)
         monkeypatch.setattr(registry, "process", lambda name: process)
         contract = type("TestSpoilt", (ProcessTests,), {"process_name": "spin_coating"})
-        return contract()
+        made: ProcessTests = contract()
+        return made
 
     yield spoilt
     for cache in caches:

@@ -61,7 +61,7 @@ def test_width_approaches_three_sigma_for_a_long_baseline() -> None:
 
 
 def test_width_of_five_runs_is_student_with_six_degrees() -> None:
-    """t table: 99.5 % quantile for 6 degrees of freedom is 3.7074."""
+    """Student t table: 99.5 % quantile for 6 degrees of freedom is 3.7074."""
     found = Baseline.qualify({"a": [1.0, 2.0, 3.0, 4.0, 5.0]}, {"a": 1.0})
     assert found.shewhart_width("a", 0.01) == pytest.approx(3.7074 * math.sqrt(1.2), rel=1e-4)
 

@@ -136,7 +136,7 @@ def test_amplitude_of_a_known_baseline_is_least_squares_with_its_interval() -> N
 
 
 def test_significance_is_student_t_corrected_for_every_test_made() -> None:
-    """t table: 3.1693 is beyond both 0.5 % tails for 10 degrees of freedom.
+    """Student t table: 3.1693 is beyond both 0.5 % tails for 10 degrees of freedom.
 
     Variance of one run against 9 qualification runs is 1 + 1/9; the estimated correlation of 5 indicators costs
     sqrt(14/10). One fault and one shape make one fault test and one overall test, hence twice the smaller.
@@ -155,8 +155,9 @@ def test_an_exact_signature_leaves_no_misfit_and_a_vague_one_is_believed_less() 
                          if c.fault == "flow") for t in (0.0, 3.0))
     assert sharp.misfit == pytest.approx(1.0)
     assert sharp.amplitude == pytest.approx(3.0)
-    healthy_odds = [1.0 / sum(c.weight for c in diagnose(z, {"flow": _signatures(OVERLAPPING)["flow"]}, _long_baseline(),
-                                                         tolerance=t).candidates) - 1.0 for t in (0.0, 3.0)]
+    only = {"flow": _signatures(OVERLAPPING)["flow"]}
+    weights = [diagnose(z, only, _long_baseline(), tolerance=t).candidates[0].weight for t in (0.0, 3.0)]
+    healthy_odds = [1.0 / weight - 1.0 for weight in weights]
     assert healthy_odds[1] > 2.0 * healthy_odds[0] > 0.0
     assert vague.high - vague.low > sharp.high - sharp.low
 

@@ -38,7 +38,7 @@ def test_an_unknown_group_and_an_unknown_name_are_refused_with_those_that_exist(
     installed.append(EntryPoint("root", "math:sqrt", GROUP))
     with pytest.raises(PluginError, match=r"labkit\.processes"):
         registry.names("labkit.nothing")
-    with pytest.raises(PluginError, match="no model called 'tree'.*root"):
+    with pytest.raises(PluginError, match=r"no model called 'tree'.*root"):
         registry.load(GROUP, "tree")
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_process_is_refused_and_skipped(installed: list[EntryPoint]) 
 def test_a_document_that_names_no_installed_process_is_refused_with_those_that_are(installed: list[EntryPoint]) -> None:
     installed.append(EntryPoint("etching", "fractions:Fraction", "labkit.processes"))
     for named in ("milling", 7, ["etching"], {"a": 1}):
-        with pytest.raises(RecipeError, match="is not installed.*etching"):
+        with pytest.raises(RecipeError, match=r"is not installed.*etching"):
             registry.recipe_from({"process": named})
 
 

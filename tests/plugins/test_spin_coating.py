@@ -90,7 +90,8 @@ def test_the_plug_in_passes_the_whole_process_contract(site: Path, tmp_path: Pat
     done = run(
         """
         import sys, pytest
-        sys.exit(pytest.main(["-q", "-W", "error", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.", "test_contract.py"]))
+        plain = ["-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=."]
+        sys.exit(pytest.main(["-q", "-W", "error", *plain, "test_contract.py"]))
         """,
         site,
         cwd=tmp_path,

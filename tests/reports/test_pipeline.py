@@ -83,8 +83,17 @@ def test_a_file_that_is_no_notebook_is_refused_in_one_line(tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("given", "default", "read"), [
-    ("3", "2", 3), ("3", "2.5", 3.0), ("true", "False", True), ("7", '"text"', "7"), (4, "2", 4), ("[1, 2]", "[]", [1, 2])])
+@pytest.mark.parametrize(
+    ("given", "default", "read"),
+    [
+        ("3", "2", 3),
+        ("3", "2.5", 3.0),
+        ("true", "False", True),
+        ("7", '"text"', "7"),
+        (4, "2", 4),
+        ("[1, 2]", "[]", [1, 2]),
+    ],
+)
 def test_text_is_read_as_the_type_of_the_default(given: object, default: str, read: object) -> None:
     found = _typed("p", given, default)
     assert found == read

@@ -53,20 +53,32 @@ def prepare(recipe: CVDRecipe, wafer: xr.Dataset) -> Batch:
     slots, diameter = int(wafer.sizes["slot"]), float(wafer.attrs["diameter_mm"])
     room = int((tube.zone_centres[-1] - tube.zone_centres[0] + 0.2) / tube.wafer_pitch)
     if slots > room or diameter * 1e-3 > tube.inner_diameter - 0.03:
-        raise LabkitError(f"{slots} wafers of {diameter:g} mm do not fit the tube",
-                          allowed=f"up to {room} wafers of at most {1e3 * (tube.inner_diameter - 0.03):g} mm")
+        raise LabkitError(
+            f"{slots} wafers of {diameter:g} mm do not fit the tube",
+            allowed=f"up to {room} wafers of at most {1e3 * (tube.inner_diameter - 0.03):g} mm",
+        )
     steps = recipe.recipe_steps
     flows = {gas.name: np.array([step.flow(gas) for step in steps]) for gas in recipe.gas_flows.gases}
     wanted = [step.target_pressure_torr or recipe.pressure_setpoints.process_pressure_torr for step in steps]
     gassed = np.isin(np.arange(len(steps)), recipe.gas_steps)
     radius = np.hypot(np.asarray(wafer["x"].values), np.asarray(wafer["y"].values)) / (0.5 * diameter)
-    return Batch(recipe=recipe, tube=tube, law=law, load=arrange(tube, slots, diameter), timeline=timeline(recipe, tube),
-                 flows=flows, pressure=np.where(gassed, np.array(wanted) * TORR, 0.0), relative_radius=radius)
+    return Batch(
+        recipe=recipe,
+        tube=tube,
+        law=law,
+        load=arrange(tube, slots, diameter),
+        timeline=timeline(recipe, tube),
+        flows=flows,
+        pressure=np.where(gassed, np.array(wanted) * TORR, 0.0),
+        relative_radius=radius,
+    )
 
 
 def true_offsets(condition: TubeCondition) -> np.ndarray:
     """True minus reported temperature of the zones, K, shape (3,)."""
-    return np.array([condition.temperature_offset_k + condition.zone_offset_k.get(str(zone), 0.0) for zone in (1, 2, 3)])
+    return np.array(
+        [condition.temperature_offset_k + condition.zone_offset_k.get(str(zone), 0.0) for zone in (1, 2, 3)]
+    )
 
 
 def heater_gains(condition: TubeCondition) -> np.ndarray:
@@ -82,5 +94,11 @@ def steady_growth(batch: Batch, condition: TubeCondition) -> Growth:
     elapsed = batch.timeline.edges[steps]
     background = np.array([background_flow(batch.tube, t, condition.leak_sccm) for t in elapsed])
     pressure = batch.pressure[steps] * condition.pressure_gauge_gain * fed / (fed + background)
-    return grow(batch.load, batch.law, zones_c=batch.timeline.zones[steps] + true_offsets(condition), pressure=pressure,
-                flows=flows, activity=condition.rate_gain)
+    return grow(
+        batch.load,
+        batch.law,
+        zones_c=batch.timeline.zones[steps] + true_offsets(condition),
+        pressure=pressure,
+        flows=flows,
+        activity=condition.rate_gain,
+    )

@@ -15,7 +15,7 @@ import xarray as xr
 
 from labkit.core.process import Telemetry
 from labkit.core.units import GAS_CONSTANT, SCCM, TORR, ZERO_CELSIUS
-from labkit.processes.cvd.batch import Batch, heater_gains, prepare, steady_growth, true_offsets
+from labkit.processes.cvd.batch import heater_gains, prepare, steady_growth, true_offsets
 from labkit.processes.cvd.engine import PLUMBED
 from labkit.processes.cvd.equipment import NOMINAL_REPEATABILITY, Repeatability, TubeCondition
 from labkit.processes.cvd.film_index import refractive_index
@@ -44,24 +44,36 @@ class RunScatter:
 def draw_scatter(rng: np.random.Generator, condition: TubeCondition, size: Repeatability) -> RunScatter:
     """Run-to-run scatter of size *size* on top of *condition*."""
     draws = rng.standard_normal(20)
-    zone = {str(k + 1): condition.zone_offset_k.get(str(k + 1), 0.0) + size.temperature_zone_k * draws[k] for k in range(3)}
-    heater = {str(k + 1): condition.heater_gain.get(str(k + 1), 1.0) * np.exp(size.heater * draws[3 + k]) for k in range(3)}
+    zone = {
+        str(k + 1): condition.zone_offset_k.get(str(k + 1), 0.0) + size.temperature_zone_k * draws[k] for k in range(3)
+    }
+    heater = {
+        str(k + 1): condition.heater_gain.get(str(k + 1), 1.0) * np.exp(size.heater * draws[3 + k]) for k in range(3)
+    }
     mfc = {name: condition.mfc_gain.get(name, 1.0) * np.exp(size.flow * draws[6 + k]) for k, name in enumerate(PLUMBED)}
-    scattered = condition.model_copy(update={
-        "zone_offset_k": zone, "heater_gain": heater, "mfc_gain": mfc,
-        "temperature_offset_k": condition.temperature_offset_k + size.temperature_common_k * draws[9],
-        "pressure_gauge_gain": condition.pressure_gauge_gain * np.exp(size.pressure * draws[10]),
-        "rate_gain": condition.rate_gain * np.exp(size.activity * draws[11]),
-        "insitu_gain": condition.insitu_gain * np.exp(size.insitu * draws[12])})
-    return RunScatter(condition=scattered, valve_pct=size.valve_pct * draws[13],
-                      base_gauge=float(np.exp(size.base_pressure * draws[14])),
-                      foreline_gauge=float(np.exp(size.foreline * draws[15])),
-                      soft_pump=float(np.exp(size.soft_pump * draws[16])))
+    scattered = condition.model_copy(
+        update={
+            "zone_offset_k": zone,
+            "heater_gain": heater,
+            "mfc_gain": mfc,
+            "temperature_offset_k": condition.temperature_offset_k + size.temperature_common_k * draws[9],
+            "pressure_gauge_gain": condition.pressure_gauge_gain * np.exp(size.pressure * draws[10]),
+            "rate_gain": condition.rate_gain * np.exp(size.activity * draws[11]),
+            "insitu_gain": condition.insitu_gain * np.exp(size.insitu * draws[12]),
+        }
+    )
+    return RunScatter(
+        condition=scattered,
+        valve_pct=size.valve_pct * draws[13],
+        base_gauge=float(np.exp(size.base_pressure * draws[14])),
+        foreline_gauge=float(np.exp(size.foreline * draws[15])),
+        soft_pump=float(np.exp(size.soft_pump * draws[16])),
+    )
 
 
 @dataclass(frozen=True)
 class _Deposit:
-    """Film in time: ``rows`` the samples with reactive gas; ``edge`` nm/min and ``modulus`` (row, slot); ``index`` (row, slot)."""
+    """Film in time: ``rows`` the samples with reactive gas; ``edge`` nm/min, ``modulus`` and ``index``, (row, slot)."""
 
     rows: np.ndarray
     edge: np.ndarray
@@ -77,8 +89,15 @@ class _Deposit:
 class TubeTwin:
     """A load in the tube. Keeps :class:`labkit.core.process.Twin`."""
 
-    def __init__(self, recipe: CVDRecipe, wafer: xr.Dataset, *, condition: TubeCondition | None = None, seed: int = 0,
-                 repeatability: Repeatability = NOMINAL_REPEATABILITY) -> None:
+    def __init__(
+        self,
+        recipe: CVDRecipe,
+        wafer: xr.Dataset,
+        *,
+        condition: TubeCondition | None = None,
+        seed: int = 0,
+        repeatability: Repeatability = NOMINAL_REPEATABILITY,
+    ) -> None:
         self._batch = prepare(recipe, wafer)
         self._wafer = wafer
         self._seed = seed
@@ -115,8 +134,13 @@ class TubeTwin:
         modulus = (weight * deposit.modulus[past]).sum(axis=0) / total
         index = np.where(grown > 0.0, (weight * deposit.index[past]).sum(axis=0) / total, np.nan)
         flowing = batch.timeline.shares[batch.gas_steps][:, : self._done].sum()
-        found = wafer_dataset(batch, self._wafer, thickness=site_map(grown, modulus, batch.relative_radius), index=index,
-                              minutes=float(flowing) / 60.0)
+        found = wafer_dataset(
+            batch,
+            self._wafer,
+            thickness=site_map(grown, modulus, batch.relative_radius),
+            index=index,
+            minutes=float(flowing) / 60.0,
+        )
         return stamped(found, batch, seed=self._seed, duration_s=perf_counter() - began)
 
     @cached_property
@@ -124,14 +148,21 @@ class TubeTwin:
         batch, condition = self._batch, self._scatter.condition
         up, down = furnace_rates(batch.recipe, batch.tube)
         setpoint = ramped(batch.timeline.zones[batch.timeline.step], batch.tube.standby_c, up, down)
-        return run_furnace(batch.tube, setpoint, true_offsets(condition), heater_gains(condition),
-                           self._size.thermocouple_sample_k * self._noise[:, 0:3])
+        return run_furnace(
+            batch.tube,
+            setpoint,
+            true_offsets(condition),
+            heater_gains(condition),
+            self._size.thermocouple_sample_k * self._noise[:, 0:3],
+        )
 
     @cached_property
     def _flows(self) -> dict[str, np.ndarray]:
         """Flow inside each controller as it reports it, sccm (sample,)."""
-        return {name: delivered(self._batch.timeline.of_steps(flow), self._batch.tube.mfc_lag_s)
-                for name, flow in self._batch.flows.items()}
+        return {
+            name: delivered(self._batch.timeline.of_steps(flow), self._batch.tube.mfc_lag_s)
+            for name, flow in self._batch.flows.items()
+        }
 
     @cached_property
     def _true_flows(self) -> dict[str, np.ndarray]:
@@ -157,13 +188,20 @@ class TubeTwin:
             asked = sum(flow[step] for flow in batch.flows.values()) * SCCM
             preset[step] = valve_opening(batch.tube, asked * (1.0 + self._expansion[step]), float(batch.pressure[step]))
         venting = np.array(["vent" in step.name.lower() for step in batch.recipe.recipe_steps], dtype=float)
-        return run_vacuum(batch.tube, flow=np.sum(np.stack(list(self._true_flows.values())), axis=0),
-                          setpoint=batch.pressure[line.step], preset=preset[line.step],
-                          vent=(venting * batch.tube.vent_flow_sccm * SCCM)[line.step],
-                          gas_temperature=self._furnace.zone.mean(axis=1) + ZERO_CELSIUS, growth=self._expansion[line.step],
-                          leak_sccm=condition.leak_sccm, pump_gain=condition.pump_gain,
-                          gauge_gain=condition.pressure_gauge_gain, soft_gain=self._scatter.soft_pump,
-                          noise=self._size.pressure_sample * self._noise[:, 3])
+        return run_vacuum(
+            batch.tube,
+            flow=np.sum(np.stack(list(self._true_flows.values())), axis=0),
+            setpoint=batch.pressure[line.step],
+            preset=preset[line.step],
+            vent=(venting * batch.tube.vent_flow_sccm * SCCM)[line.step],
+            gas_temperature=self._furnace.zone.mean(axis=1) + ZERO_CELSIUS,
+            growth=self._expansion[line.step],
+            leak_sccm=condition.leak_sccm,
+            pump_gain=condition.pump_gain,
+            gauge_gain=condition.pressure_gauge_gain,
+            soft_gain=self._scatter.soft_pump,
+            noise=self._size.pressure_sample * self._noise[:, 3],
+        )
 
     @cached_property
     def _background(self) -> np.ndarray:
@@ -181,28 +219,46 @@ class TubeTwin:
         rows = np.nonzero((last >= 0) & (pressure > 1e-3 * batch.pressure.max()) & (vacuum.throughput > 0.0))[0]
         expansion = self._expansion[batch.timeline.step[last[rows]]]
         through = vacuum.throughput[rows] * share[rows] / (1.0 + expansion)
-        flows = {name: through * (flow / np.where(total > 0.0, total, 1.0))[last[rows]]
-                 for name, flow in self._true_flows.items()}
-        growth = grow(batch.load, batch.law, zones_c=self._furnace.wafer[rows], pressure=pressure[rows], flows=flows,
-                      activity=self._scatter.condition.rate_gain)
+        flows = {
+            name: through * (flow / np.where(total > 0.0, total, 1.0))[last[rows]]
+            for name, flow in self._true_flows.items()
+        }
+        growth = grow(
+            batch.load,
+            batch.law,
+            zones_c=self._furnace.wafer[rows],
+            pressure=pressure[rows],
+            flows=flows,
+            activity=self._scatter.condition.rate_gain,
+        )
         here = {name: p[:, batch.load.wafers] for name, p in growth.solution.partial.items()}
-        return _Deposit(rows=rows, edge=growth.edge, modulus=growth.modulus, index=refractive_index(batch.law.film, here))
+        return _Deposit(
+            rows=rows, edge=growth.edge, modulus=growth.modulus, index=refractive_index(batch.law.film, here)
+        )
 
     @cached_property
     def _telemetry(self) -> Telemetry:
         batch, vacuum, furnace, noise, size = self._batch, self._vacuum, self._furnace, self._noise, self._size
         condition = self._scatter.condition
         found = {"time": np.arange(1.0, self.samples + 1.0), "step": batch.timeline.step.astype(float)}
-        found["chamber_pressure_torr"] = (vacuum.ending / TORR / condition.pressure_gauge_gain
-                                          * (1.0 + size.pressure_sample * noise[:, 4]))
-        found["base_gauge_torr"] = vacuum.ending / TORR * self._scatter.base_gauge * (1.0 + size.gauge_sample * noise[:, 5])
+        found["chamber_pressure_torr"] = (
+            vacuum.ending / TORR / condition.pressure_gauge_gain * (1.0 + size.pressure_sample * noise[:, 4])
+        )
+        found["base_gauge_torr"] = (
+            vacuum.ending / TORR * self._scatter.base_gauge * (1.0 + size.gauge_sample * noise[:, 5])
+        )
         foreline = vacuum.throughput * GAS_CONSTANT * batch.tube.pump_temperature / batch.tube.foreline_speed / TORR
-        found["foreline_pressure_torr"] = foreline * self._scatter.foreline_gauge * (1.0 + size.pressure_sample * noise[:, 6])
-        found["throttle_valve_pct"] = np.clip(100.0 * vacuum.valve + self._scatter.valve_pct
-                                              + size.valve_sample_pct * noise[:, 7], 0.0, 100.0)
+        found["foreline_pressure_torr"] = (
+            foreline * self._scatter.foreline_gauge * (1.0 + size.pressure_sample * noise[:, 6])
+        )
+        found["throttle_valve_pct"] = np.clip(
+            100.0 * vacuum.valve + self._scatter.valve_pct + size.valve_sample_pct * noise[:, 7], 0.0, 100.0
+        )
         for k in range(3):
             found[f"temperature_zone_{k + 1}_c"] = furnace.reported[:, k]
-            found[f"heater_power_zone_{k + 1}_pct"] = 100.0 * furnace.power[:, k] + size.heater_sample_pct * noise[:, 8 + k]
+            found[f"heater_power_zone_{k + 1}_pct"] = (
+                100.0 * furnace.power[:, k] + size.heater_sample_pct * noise[:, 8 + k]
+            )
         for k, name in enumerate(PLUMBED):
             flow = self._flows.get(name, np.zeros(self.samples))
             found[f"gas_flow_{name}_sccm"] = flow * (1.0 + size.flow_sample * noise[:, 11 + k])

@@ -120,21 +120,32 @@ class TubeCondition(Condition):
     """State of a hot-wall tube; defaults are nominal. Gains are true over reported, offsets true minus reported."""
 
     mfc_gain: dict[str, float] = Field(default_factory=dict, description="True over reported flow by gas (absent: 1)")
-    temperature_offset_k: float = knob(0.0, units="K", ge=-50, le=50,
-                                       description="All zones: true minus reported temperature")
-    zone_offset_k: dict[str, float] = Field(default_factory=dict,
-                                            description="Zone by number: true minus reported temperature, K (absent: 0)")
-    heater_gain: dict[str, float] = Field(default_factory=dict,
-                                          description="Zone by number: delivered over demanded heater power (absent: 1)")
-    leak_sccm: float = knob(0.0, units="sccm", ge=-0.5, le=100,
-                            description="Air leaking in beyond the usual rate; below zero only for sensitivities")
+    temperature_offset_k: float = knob(
+        0.0, units="K", ge=-50, le=50, description="All zones: true minus reported temperature"
+    )
+    zone_offset_k: dict[str, float] = Field(
+        default_factory=dict, description="Zone by number: true minus reported temperature, K (absent: 0)"
+    )
+    heater_gain: dict[str, float] = Field(
+        default_factory=dict, description="Zone by number: delivered over demanded heater power (absent: 1)"
+    )
+    leak_sccm: float = knob(
+        0.0,
+        units="sccm",
+        ge=-0.5,
+        le=100,
+        description="Air leaking in beyond the usual rate; below zero only for sensitivities",
+    )
     pump_gain: float = knob(1.0, ge=0.05, le=2, description="Pumping speed over nominal")
     pressure_gauge_gain: float = knob(1.0, ge=0.2, le=5, description="True over reported process pressure")
     rate_gain: float = knob(1.0, ge=0.05, le=5, description="Surface activity over nominal (ageing, seasoning)")
     insitu_gain: float = knob(1.0, ge=0.2, le=5, description="Reported over true in-situ thickness")
 
-    bounds: ClassVar[dict[str, tuple[float, float]]] = {"mfc_gain": (0.01, 5.0), "zone_offset_k": (-50.0, 50.0),
-                                                        "heater_gain": (0.05, 2.0)}
+    bounds: ClassVar[dict[str, tuple[float, float]]] = {
+        "mfc_gain": (0.01, 5.0),
+        "zone_offset_k": (-50.0, 50.0),
+        "heater_gain": (0.05, 2.0),
+    }
 
     @model_validator(mode="after")
     def _conceivable(self) -> Self:
@@ -146,33 +157,85 @@ class TubeCondition(Condition):
 
 
 def _zone_fault(zone: int, where: str) -> FaultMode:
-    return FaultMode(f"zone_{zone}_thermocouple", f"zone_offset_k.{zone}", 1.0, f"Zone {zone} thermocouple reads low",
-                     f"Film is thick at the {where} while zone {zone} reports its setpoint. Compare the spike and profile "
-                     f"thermocouples of zone {zone} and re-profile the tube.")
+    return FaultMode(
+        f"zone_{zone}_thermocouple",
+        f"zone_offset_k.{zone}",
+        1.0,
+        f"Zone {zone} thermocouple reads low",
+        f"Film is off at the {where} while zone {zone} reports its setpoint. Compare the spike and profile "
+        f"thermocouples of zone {zone} and re-profile the tube.",
+        opposite=f"Zone {zone} thermocouple reads high",
+    )
 
 
 def _heater_fault(zone: int) -> FaultMode:
-    return FaultMode(f"zone_{zone}_heater", f"heater_gain.{zone}", -0.02, f"Zone {zone} heater delivers less power",
-                     f"Zone {zone} needs more drive for the same temperature. Measure the element's resistance and the "
-                     "power controller's output before it saturates during a ramp.")
+    return FaultMode(
+        f"zone_{zone}_heater",
+        f"heater_gain.{zone}",
+        -0.02,
+        f"Zone {zone} heater delivers less power",
+        f"Zone {zone} needs more drive for the same temperature. Measure the element's resistance and the "
+        "power controller's output before it saturates during a ramp.",
+        opposite=f"Zone {zone} heater delivers more power",
+    )
 
 
 FAULT_MODES: tuple[FaultMode, ...] = (
-    FaultMode("sih4_mfc", "mfc_gain.SiH4", 0.01, "SiH4 mass-flow controller delivers more than it reports",
-              "Verify the SiH4 controller against the flow verifier or by rate of rise; replace or re-zero it if it is "
-              "out by more than 1 %."),
-    FaultMode("n2o_mfc", "mfc_gain.N2O", 0.01, "N2O mass-flow controller delivers more than it reports",
-              "Verify the N2O controller by rate of rise; check its inlet pressure and look for a clogged bypass."),
-    FaultMode("thermocouple_all", "temperature_offset_k", 1.0, "All thermocouples read low",
-              "The whole load is thick and all zones draw more power. Check the cold-junction reference and the profile "
-              "thermocouple's calibration."),
-    _zone_fault(1, "gas inlet end"), _zone_fault(2, "middle of the load"), _zone_fault(3, "pump end"),
-    _heater_fault(1), _heater_fault(2), _heater_fault(3),
-    FaultMode("leak", "leak_sccm", 0.2, "Air leaks into the tube",
-              "Base pressure is up and film is not. Do a leak-up test, then helium-test door seal, gas fittings and valve."),
-    FaultMode("pump", "pump_gain", -0.05, "Pumping speed has dropped",
-              "The throttle opens further for the same pressure. Check booster belt, exhaust trap and powder in the foreline."),
-    FaultMode("pressure_gauge", "pressure_gauge_gain", 0.01, "Process pressure gauge reads low",
-              "Throttle and thickness move together against a steady foreline. Re-zero the capacitance gauge at base pressure."),
+    FaultMode(
+        "sih4_mfc",
+        "mfc_gain.SiH4",
+        0.01,
+        "SiH4 mass-flow controller delivers more than it reports",
+        "Verify the SiH4 controller against the flow verifier or by rate of rise; replace or re-zero it if it is "
+        "out by more than 1 %.",
+        opposite="SiH4 mass-flow controller delivers less than it reports",
+    ),
+    FaultMode(
+        "n2o_mfc",
+        "mfc_gain.N2O",
+        0.01,
+        "N2O mass-flow controller delivers more than it reports",
+        "Verify the N2O controller by rate of rise; check its inlet pressure and look for a clogged bypass.",
+        opposite="N2O mass-flow controller delivers less than it reports",
+    ),
+    FaultMode(
+        "thermocouple_all",
+        "temperature_offset_k",
+        1.0,
+        "All thermocouples read low",
+        "The whole load is off target and all zones draw other power. Check the cold-junction reference and the profile "
+        "thermocouple's calibration.",
+        opposite="All thermocouples read high",
+    ),
+    _zone_fault(1, "gas inlet end"),
+    _zone_fault(2, "middle of the load"),
+    _zone_fault(3, "pump end"),
+    _heater_fault(1),
+    _heater_fault(2),
+    _heater_fault(3),
+    FaultMode(
+        "leak",
+        "leak_sccm",
+        0.2,
+        "Air leaks into the tube",
+        "Base pressure is up and film is not. Do a leak-up test, then helium-test door seal, gas fittings and valve.",
+    ),
+    FaultMode(
+        "pump",
+        "pump_gain",
+        -0.05,
+        "Pumping speed has dropped",
+        "The throttle stands elsewhere for the same pressure. Check booster belt, exhaust trap and foreline powder.",
+        opposite="Pumping speed has risen",
+    ),
+    FaultMode(
+        "pressure_gauge",
+        "pressure_gauge_gain",
+        0.01,
+        "Process pressure gauge reads low",
+        "Film is off and the throttle moves while the foreline stays. Re-zero the capacitance gauge at base "
+        "pressure.",
+        opposite="Process pressure gauge reads high",
+    ),
 )
 """What can go wrong with a tube, in the words of the shift engineer."""

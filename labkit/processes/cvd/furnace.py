@@ -17,8 +17,8 @@ Floats = np.ndarray
 
 @dataclass(frozen=True)
 class FurnaceTrace:
-    """Zones in time, shape ``(sample, 3)``: ``zone`` and ``wafer`` true temperatures of tube and wafers °C at the end of the
-    sample, ``reported`` thermocouple reading °C, ``power`` fraction of full drive."""
+    """Zones in time, shape ``(sample, 3)``: ``zone`` and ``wafer`` true temperatures of tube and wafers °C at the
+    end of the sample, ``reported`` thermocouple reading °C, ``power`` fraction of full drive."""
 
     zone: Floats
     wafer: Floats
@@ -45,7 +45,9 @@ def ramped(target: Floats, start: float, up_per_s: Floats, down_per_s: float) ->
         goal = target[index]
         end = index + _run_length(target, index)
         steps = np.arange(1, end - index + 1)[:, None]
-        move = np.where(goal >= now, np.minimum(now + up_per_s * steps, goal), np.maximum(now - down_per_s * steps, goal))
+        move = np.where(
+            goal >= now, np.minimum(now + up_per_s * steps, goal), np.maximum(now - down_per_s * steps, goal)
+        )
         trace[index:end] = move
         now = move[-1]
         index = end
@@ -57,9 +59,17 @@ def _run_length(target: Floats, index: int) -> int:
     return int(changed[0]) if changed.size else target.shape[0] - index
 
 
-def run_furnace(tube: TubeFurnace, setpoint: Floats, offset: Floats, heater_gain: Floats, noise: Floats,
-                *, load_c: float = 25.0, dt: float = 1.0) -> FurnaceTrace:
-    """Advance zones, controllers and wafers along *setpoint* (sample, 3) °C.
+def run_furnace(
+    tube: TubeFurnace,
+    setpoint: Floats,
+    offset: Floats,
+    heater_gain: Floats,
+    noise: Floats,
+    *,
+    load_c: float = 25.0,
+    dt: float = 1.0,
+) -> FurnaceTrace:
+    """Advance zones, controllers and wafers along *setpoint* (sample, 3) °C, from a tube settled at standby.
 
     *offset* (3,) is true minus reported temperature K, *heater_gain* (3,) delivered over demanded power, *noise*
     (sample, 3) thermocouple noise K, *load_c* the temperature at which wafers go in.
@@ -69,13 +79,17 @@ def run_furnace(tube: TubeFurnace, setpoint: Floats, offset: Floats, heater_gain
     feedforward = _feedforward(tube, setpoint, dt)
     (a00, a01, a02), (a10, a11, a12), (a20, a21, a22) = transition.tolist()
     (b00, b01, b02), (b10, b11, b12), (b20, b21, b22) = drive.tolist()
-    x0, x1, x2 = (float(v) for v in setpoint[0] + offset - tube.ambient_c)
-    r0, r1, r2 = (float(v) for v in setpoint[0])
-    i0, i1, i2 = (float(v) for v in steady_power(tube, setpoint[0] + offset, heater_gain) - feedforward[0])
+    idle = np.full(3, tube.standby_c)
+    x0, x1, x2 = (float(v) for v in idle + offset - tube.ambient_c)
+    r0, r1, r2 = (float(v) for v in idle)
+    settled = steady_power(tube, idle + offset, heater_gain) - steady_power(tube, idle, np.ones(3))
+    i0, i1, i2 = (float(v) for v in settled)
     off0, off1, off2 = (float(v) - tube.ambient_c for v in offset)
     gain, reset, lag = tube.loop_gain, dt / tube.integral_time_s, 1.0 - float(np.exp(-dt / tube.thermocouple_lag_s))
     zones, reported, power = [], [], []
-    for (s0, s1, s2), (f0, f1, f2), (n0, n1, n2) in zip(setpoint.tolist(), feedforward.tolist(), noise.tolist(), strict=True):
+    for (s0, s1, s2), (f0, f1, f2), (n0, n1, n2) in zip(
+        setpoint.tolist(), feedforward.tolist(), noise.tolist(), strict=True
+    ):
         r0 += lag * (x0 - off0 - r0)
         r1 += lag * (x1 - off1 - r1)
         r2 += lag * (x2 - off2 - r2)
@@ -83,15 +97,21 @@ def run_furnace(tube: TubeFurnace, setpoint: Floats, offset: Floats, heater_gain
         u0, i0 = _control(f0, s0 - m0, i0, gain, reset)
         u1, i1 = _control(f1, s1 - m1, i1, gain, reset)
         u2, i2 = _control(f2, s2 - m2, i2, gain, reset)
-        x0, x1, x2 = (a00 * x0 + a01 * x1 + a02 * x2 + b00 * u0 + b01 * u1 + b02 * u2,
-                      a10 * x0 + a11 * x1 + a12 * x2 + b10 * u0 + b11 * u1 + b12 * u2,
-                      a20 * x0 + a21 * x1 + a22 * x2 + b20 * u0 + b21 * u1 + b22 * u2)
+        x0, x1, x2 = (
+            a00 * x0 + a01 * x1 + a02 * x2 + b00 * u0 + b01 * u1 + b02 * u2,
+            a10 * x0 + a11 * x1 + a12 * x2 + b10 * u0 + b11 * u1 + b12 * u2,
+            a20 * x0 + a21 * x1 + a22 * x2 + b20 * u0 + b21 * u1 + b22 * u2,
+        )
         zones.append((x0, x1, x2))
         reported.append((m0, m1, m2))
         power.append((u0, u1, u2))
     true = np.asarray(zones) + tube.ambient_c
-    return FurnaceTrace(zone=true, wafer=follow(true, load_c, tube.wafer_lag_s, dt), reported=np.asarray(reported),
-                        power=np.asarray(power).reshape(samples, 3))
+    return FurnaceTrace(
+        zone=true,
+        wafer=follow(true, load_c, tube.wafer_lag_s, dt),
+        reported=np.asarray(reported),
+        power=np.asarray(power).reshape(samples, 3),
+    )
 
 
 def _control(forward: float, error: float, integral: float, gain: float, reset: float) -> tuple[float, float]:
@@ -131,11 +151,9 @@ def _discrete(tube: TubeFurnace, heater_gain: Floats, dt: float) -> tuple[Floats
 
 def _feedforward(tube: TubeFurnace, setpoint: Floats, dt: float) -> Floats:
     """Drive that the nominal tube would need along the trajectory: loss plus heat stored."""
-    rate = np.diff(setpoint, axis=0, prepend=setpoint[:1]) / dt
+    rate = np.diff(setpoint, axis=0, prepend=np.full((1, 3), tube.standby_c)) / dt
     step = tube.zone_coupling * np.diff(setpoint, axis=1)
     demand = np.asarray(tube.zone_loss) * (setpoint - tube.ambient_c) + tube.zone_capacity * rate
     demand[:, :-1] -= step
     demand[:, 1:] += step
     return demand / tube.zone_power
-
-

@@ -15,18 +15,44 @@ _SETTLING = 0.3
 
 INDICATORS: tuple[Indicator, ...] = (
     Indicator("thickness_mean_nm", "nm", "mean over all sites of the load", sigma=0.0038),
-    Indicator("thickness_uniformity_pct", "percent", "1σ over all sites of the load, % of the mean", residual="difference",
-              sigma=0.06),
-    Indicator("thickness_slope_pct", "percent", "linear change from inlet to pump end, % of the mean", residual="difference",
-              sigma=0.20),
-    Indicator("thickness_curvature_pct", "percent", "middle of the load below its ends, % of the mean", residual="difference",
-              sigma=0.17),
-    Indicator("within_wafer_pct", "percent", "edge above centre within the wafers, % of the mean", residual="difference",
-              sigma=0.010),
+    Indicator(
+        "thickness_uniformity_pct",
+        "percent",
+        "1σ over all sites of the load, % of the mean",
+        residual="difference",
+        sigma=0.06,
+    ),
+    Indicator(
+        "thickness_slope_pct",
+        "percent",
+        "linear change from inlet to pump end, % of the mean",
+        residual="difference",
+        sigma=0.20,
+    ),
+    Indicator(
+        "thickness_curvature_pct",
+        "percent",
+        "middle of the load below its ends, % of the mean",
+        residual="difference",
+        sigma=0.17,
+    ),
+    Indicator(
+        "within_wafer_pct",
+        "percent",
+        "edge above centre within the wafers, % of the mean",
+        residual="difference",
+        sigma=0.010,
+    ),
     Indicator("refractive_index", "1", "mean index at 632.8 nm", residual="difference", sigma=1.9e-4),
     Indicator("insitu_rate_nm_per_min", "nm/min", "rate from the in-situ thickness", source="telemetry", sigma=0.0048),
-    Indicator("throttle_valve_pct", "percent", "throttle opening in deposition", source="telemetry", residual="difference",
-              sigma=0.07),
+    Indicator(
+        "throttle_valve_pct",
+        "percent",
+        "throttle opening in deposition",
+        source="telemetry",
+        residual="difference",
+        sigma=0.07,
+    ),
     Indicator("heater_power_zone_1_pct", "percent", "drive of zone 1 in deposition", source="telemetry", sigma=0.004),
     Indicator("heater_power_zone_2_pct", "percent", "drive of zone 2 in deposition", source="telemetry", sigma=0.004),
     Indicator("heater_power_zone_3_pct", "percent", "drive of zone 3 in deposition", source="telemetry", sigma=0.004),
@@ -48,13 +74,25 @@ def from_wafers(results: xr.Dataset) -> dict[str, float]:
     thickness = np.asarray(results["thickness"].values, dtype=float)
     mean = float(thickness.mean())
     if not mean > 0.0:
-        return {name: float("nan") for name in ("thickness_uniformity_pct", "thickness_slope_pct", "thickness_curvature_pct",
-                                                "within_wafer_pct", "refractive_index")} | {"thickness_mean_nm": mean}
+        return {
+            name: float("nan")
+            for name in (
+                "thickness_uniformity_pct",
+                "thickness_slope_pct",
+                "thickness_curvature_pct",
+                "within_wafer_pct",
+                "refractive_index",
+            )
+        } | {"thickness_mean_nm": mean}
     relative = 100.0 * thickness / mean
     radius = np.hypot(results["x"].values, results["y"].values) / (0.5 * float(results.attrs["diameter_mm"]))
-    return {"thickness_mean_nm": mean, "thickness_uniformity_pct": float(relative.std()),
-            **_axial(relative.mean(axis=1)), "within_wafer_pct": _radial(relative.mean(axis=0), radius),
-            "refractive_index": float(np.mean(results["refractive_index"].values))}
+    return {
+        "thickness_mean_nm": mean,
+        "thickness_uniformity_pct": float(relative.std()),
+        **_axial(relative.mean(axis=1)),
+        "within_wafer_pct": _radial(relative.mean(axis=0), radius),
+        "refractive_index": float(np.mean(results["refractive_index"].values)),
+    }
 
 
 def _axial(profile: np.ndarray) -> dict[str, float]:
@@ -81,17 +119,27 @@ def from_telemetry(recipe: CVDRecipe, telemetry: xr.Dataset) -> dict[str, float]
     step = np.asarray(telemetry["step"].values)
     found = dict.fromkeys(TELEMETRY_NAMES, float("nan"))
     gas = np.nonzero(step == max(recipe.gas_steps, default=-1))[0]
-    steady = gas[int(_SETTLING * gas.size):]
+    steady = gas[int(_SETTLING * gas.size) :]
     if steady.size >= 3:
-        for name in ("throttle_valve_pct", "foreline_pressure_torr", *(f"heater_power_zone_{k}_pct" for k in (1, 2, 3))):
+        for name in (
+            "throttle_valve_pct",
+            "foreline_pressure_torr",
+            *(f"heater_power_zone_{k}_pct" for k in (1, 2, 3)),
+        ):
             found[name] = float(np.mean(np.asarray(telemetry[name].values)[steady], dtype=float))
-        found["insitu_rate_nm_per_min"] = fitted_rate(np.asarray(telemetry["time"].values, dtype=float)[steady],
-                                                      np.asarray(telemetry["qcm_thickness_nm"].values, dtype=float)[steady])
+        found["insitu_rate_nm_per_min"] = fitted_rate(
+            np.asarray(telemetry["time"].values, dtype=float)[steady],
+            np.asarray(telemetry["qcm_thickness_nm"].values, dtype=float)[steady],
+        )
     first = np.nonzero(step == min(recipe.gas_steps, default=-1))[0]
     if first.size and first[0] >= 10:
-        found["base_pressure_torr"] = float(np.mean(telemetry["base_gauge_torr"].values[first[0] - 10:first[0]], dtype=float))
-    found["pumpdown_time_s"] = _crossing(np.asarray(telemetry["time"].values, dtype=float),
-                                         np.asarray(telemetry["chamber_pressure_torr"].values, dtype=float))
+        found["base_pressure_torr"] = float(
+            np.mean(telemetry["base_gauge_torr"].values[first[0] - 10 : first[0]], dtype=float)
+        )
+    found["pumpdown_time_s"] = _crossing(
+        np.asarray(telemetry["time"].values, dtype=float),
+        np.asarray(telemetry["chamber_pressure_torr"].values, dtype=float),
+    )
     return found
 
 

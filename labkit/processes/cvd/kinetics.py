@@ -63,7 +63,9 @@ class RateLaw:
     def rate_constant(self, temperature: Array) -> Array:
         """Flux at the law's reference composition, mol/(m² s), at *temperature* K."""
         xp = namespace(temperature)
-        return self.flux_ref * xp.exp(-self.activation_ev / BOLTZMANN_EV * (1.0 / temperature - 1.0 / self.temperature_ref))
+        return self.flux_ref * xp.exp(
+            -self.activation_ev / BOLTZMANN_EV * (1.0 / temperature - 1.0 / self.temperature_ref)
+        )
 
     def composition_factor(self, partial: Mapping[str, Array]) -> Array:
         """Rate at *partial* pressures Pa relative to the reference composition; negative pressures count as none."""
@@ -104,33 +106,70 @@ def _flux(film_name: str, nm_per_min: float) -> float:
 _POLY = {"SiH4": -1.0, "H2": 2.0}
 
 SIO2_N2O = RateLaw(
-    name="sio2-sih4-n2o", film="SiO2", reactant="SiH4", activation_ev=1.76, temperature_ref=800.0 + ZERO_CELSIUS,
-    flux_ref=_flux("SiO2", 5.5), reference={"SiH4": 0.5 / 3.0 * TORR, "N2O": 1.0 / 3.0 * TORR}, orders={"SiH4": 1.0},
-    langmuir={"N2O": 0.05}, stoichiometry={"SiH4": -1.0, "N2O": -2.0, "H2": 2.0, "N2": 2.0},
+    name="sio2-sih4-n2o",
+    film="SiO2",
+    reactant="SiH4",
+    activation_ev=1.76,
+    temperature_ref=800.0 + ZERO_CELSIUS,
+    flux_ref=_flux("SiO2", 5.5),
+    reference={"SiH4": 0.5 / 3.0 * TORR, "N2O": 1.0 / 3.0 * TORR},
+    orders={"SiH4": 1.0},
+    langmuir={"N2O": 0.05},
+    stoichiometry={"SiH4": -1.0, "N2O": -2.0, "H2": 2.0, "N2": 2.0},
     validity="700-900 degC, 0.1-2 torr, N2O/SiH4 from 1 to 20; no public rate was found for this chemistry",
     temperature_range_c=(700.0, 900.0),
-    sources={"flux_ref": "I: 5.5 nm/min at the tube inlet, so that a load of 25 wafers averages the 5 nm/min that the "
-                         "recipe's own 100 nm in 1200 s claims",
-             "activation_ev": "I: 1.7e5 J/mol, a usual figure for reaction-limited silane oxidation at these temperatures",
-             "orders": "I: first order in silane", "langmuir": "I: N2O coverage of about 0.7 at the recipe's pressure"},
+    sources={
+        "flux_ref": "I: 5.5 nm/min at the tube inlet, so that a load of 25 wafers averages the 5 nm/min that the "
+        "recipe's own 100 nm in 1200 s claims",
+        "activation_ev": "I: 1.7e5 J/mol, a usual figure for reaction-limited silane oxidation at these temperatures",
+        "orders": "I: first order in silane",
+        "langmuir": "I: N2O coverage of about 0.7 at the recipe's pressure",
+    },
     references=(),
-    illustrative=("SiH4+N2O rate, activation energy and orders (no public rate for this chemistry at 800 degC)",))
+    illustrative=("SiH4+N2O rate, activation energy and orders (no public rate for this chemistry at 800 degC)",),
+)
 
 POLY_SI_KUEHNE = RateLaw(
-    name="poly-si-half-order", film="poly-Si", reactant="SiH4", activation_ev=2.25, temperature_ref=620.0 + ZERO_CELSIUS,
-    flux_ref=_flux("poly-Si", 10.0), reference={"SiH4": 0.225 * TORR}, orders={"SiH4": 0.5}, stoichiometry=_POLY,
-    validity="900-950 K, neat silane, hot-wall tube", temperature_range_c=(580.0, 680.0),
-    sources={"activation_ev": "S: 52 kcal/mol, open isothermal tube, 900-950 K", "orders": "S: half order, same source",
-             "flux_ref": "T: middle of the 8-12 nm/min often quoted at 620 degC and 200-250 mtorr"},
-    references=("kuhne1983",), illustrative=("absolute poly-Si rate (middle of an often-quoted band)",))
+    name="poly-si-half-order",
+    film="poly-Si",
+    reactant="SiH4",
+    activation_ev=2.25,
+    temperature_ref=620.0 + ZERO_CELSIUS,
+    flux_ref=_flux("poly-Si", 10.0),
+    reference={"SiH4": 0.225 * TORR},
+    orders={"SiH4": 0.5},
+    stoichiometry=_POLY,
+    validity="900-950 K, neat silane, hot-wall tube",
+    temperature_range_c=(580.0, 680.0),
+    sources={
+        "activation_ev": "S: 52 kcal/mol, open isothermal tube, 900-950 K",
+        "orders": "S: half order, same source",
+        "flux_ref": "T: middle of the 8-12 nm/min often quoted at 620 degC and 200-250 mtorr",
+    },
+    references=("kuhne3",),
+    illustrative=("absolute poly-Si rate (middle of an often-quoted band)",),
+)
 
 POLY_SI_APPARENT = RateLaw(
-    name="poly-si-apparent", film="poly-Si", reactant="SiH4", activation_ev=1.65, temperature_ref=620.0 + ZERO_CELSIUS,
-    flux_ref=_flux("poly-Si", 10.0), reference={"SiH4": 0.225 * TORR}, orders={"SiH4": 0.5}, stoichiometry=_POLY,
-    validity="580-650 degC, apparent in production tubes", temperature_range_c=(580.0, 650.0),
-    sources={"activation_ev": "T: middle of the often-quoted 1.6-1.7 eV", "orders": "S: half order (900-950 K source)",
-             "flux_ref": "T: middle of the 8-12 nm/min often quoted at 620 degC and 200-250 mtorr"},
-    references=("kuhne1983",), illustrative=("poly-Si activation energy and absolute rate (often quoted, unsourced)",))
+    name="poly-si-apparent",
+    film="poly-Si",
+    reactant="SiH4",
+    activation_ev=1.65,
+    temperature_ref=620.0 + ZERO_CELSIUS,
+    flux_ref=_flux("poly-Si", 10.0),
+    reference={"SiH4": 0.225 * TORR},
+    orders={"SiH4": 0.5},
+    stoichiometry=_POLY,
+    validity="580-650 degC, apparent in production tubes",
+    temperature_range_c=(580.0, 650.0),
+    sources={
+        "activation_ev": "T: middle of the often-quoted 1.6-1.7 eV",
+        "orders": "S: half order (900-950 K source)",
+        "flux_ref": "T: middle of the 8-12 nm/min often quoted at 620 degC and 200-250 mtorr",
+    },
+    references=("kuhne3",),
+    illustrative=("poly-Si activation energy and absolute rate (often quoted, unsourced)",),
+)
 
 LAWS: dict[str, RateLaw] = {law.name: law for law in (SIO2_N2O, POLY_SI_KUEHNE, POLY_SI_APPARENT)}
 """Rate laws by name; the first law of a film is its default."""

@@ -48,10 +48,17 @@ def arrange(tube: TubeFurnace, slots: int, diameter_mm: float) -> Load:
     lengths = np.concatenate([np.full(END_CELLS, end), np.full(slots, tube.wafer_pitch), np.full(END_CELLS, end)])
     area = np.pi * tube.inner_diameter * lengths
     faces = 2.0 * np.pi * radius**2
-    area[END_CELLS:END_CELLS + slots] += faces * (1.0 + tube.boat_area_fraction)
-    return Load(tube=tube, slots=slots, radius=radius, gap=tube.wafer_pitch - wafer_thickness(diameter_mm),
-                annulus=tube.cross_section - np.pi * radius**2, area=area, spacing=np.diff(centres),
-                weights=np.array([tube.zone_weights(z) for z in centres]))
+    area[END_CELLS : END_CELLS + slots] += faces * (1.0 + tube.boat_area_fraction)
+    return Load(
+        tube=tube,
+        slots=slots,
+        radius=radius,
+        gap=tube.wafer_pitch - wafer_thickness(diameter_mm),
+        annulus=tube.cross_section - np.pi * radius**2,
+        area=area,
+        spacing=np.diff(centres),
+        weights=np.array([tube.zone_weights(z) for z in centres]),
+    )
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,15 @@ class Growth:
     solution: TubeSolution
 
 
-def grow(load: Load, law: RateLaw, *, zones_c: np.ndarray, pressure: np.ndarray, flows: dict[str, np.ndarray],
-         activity: float = 1.0) -> Growth:
+def grow(
+    load: Load,
+    law: RateLaw,
+    *,
+    zones_c: np.ndarray,
+    pressure: np.ndarray,
+    flows: dict[str, np.ndarray],
+    activity: float = 1.0,
+) -> Growth:
     """Growth rates for many moments.
 
     *zones_c* (row, 3) true wafer temperature by zone °C; *pressure* (row,) Pa of process gas; *flows* mol/s by gas,
@@ -85,21 +99,42 @@ def grow(load: Load, law: RateLaw, *, zones_c: np.ndarray, pressure: np.ndarray,
     faces = 2.0 * np.pi * load.radius**2
     share = faces / load.area[load.wafers]
     inside[:, load.wafers] = 1.0 - share * (1.0 - effectiveness(modulus))
-    solution = deplete(law, temperature=kelvin, pressure=pressure, feed=feed, molar_flow=total, area=load.area,
-                       conductance=load.annulus * concentration * diffusivity, spacing=load.spacing, activity=activity,
-                       effectiveness=inside)
+    solution = deplete(
+        law,
+        temperature=kelvin,
+        pressure=pressure,
+        feed=feed,
+        molar_flow=total,
+        area=load.area,
+        conductance=load.annulus * concentration * diffusivity,
+        spacing=load.spacing,
+        activity=activity,
+        effectiveness=inside,
+    )
     return Growth(edge=law.growth(solution.flux[:, load.wafers]), modulus=modulus, solution=solution)
 
 
-def _modulus(load: Load, law: RateLaw, kelvin: np.ndarray, pressure: np.ndarray, feed: dict[str, np.ndarray],
-             diffusivity: np.ndarray, activity: float) -> np.ndarray:
+def _modulus(
+    load: Load,
+    law: RateLaw,
+    kelvin: np.ndarray,
+    pressure: np.ndarray,
+    feed: dict[str, np.ndarray],
+    diffusivity: np.ndarray,
+    activity: float,
+) -> np.ndarray:
     """Thiele modulus at feed composition (depletion changes it by second order only)."""
     partial = {name: fraction[:, None] * pressure[:, None] for name, fraction in feed.items()}
     flux = activity * law.flux(kelvin, partial)
     reactant = np.clip(partial[law.reactant], 1e-12, None)
-    per_reactant = sum(order * law.stoichiometry[name] / law.stoichiometry[law.reactant]
-                       * reactant / np.clip(partial[name], 1e-12, None)
-                       for name, order in law.local_orders(partial).items())
+    per_reactant = sum(
+        order
+        * law.stoichiometry[name]
+        / law.stoichiometry[law.reactant]
+        * reactant
+        / np.clip(partial[name], 1e-12, None)
+        for name, order in law.local_orders(partial).items()
+    )
     slope = flux * per_reactant * GAS_CONSTANT * kelvin / reactant
     return np.asarray(thiele_modulus(slope, load.radius, diffusivity[:, None], load.gap))
 

@@ -11,7 +11,7 @@ import xarray as xr
 
 from labkit.core.errors import LabkitError
 from labkit.core.limits import Limit, Severity
-from labkit.core.process import Channel, Condition, Finding, Indicator, Knob, Process
+from labkit.core.process import Channel, Condition, Finding, Indicator, Knob, Process, Steering
 from labkit.core.recipe import Recipe
 from labkit.core.schema import DatasetSchema
 from labkit.materials import wafers
@@ -28,19 +28,27 @@ from labkit.processes.cvd.results import SCHEMA, stamped, wafer_dataset
 from labkit.processes.cvd.steady_telemetry import steady_telemetry
 
 
-
 def _channels() -> tuple[Channel, ...]:
-    zones = [channel for k in (1, 2, 3) for channel in (
-        Channel(f"temperature_zone_{k}_c", "degC", f"profile thermocouple of zone {k}"),
-        Channel(f"heater_power_zone_{k}_pct", "percent", f"heater drive of zone {k}"))]
+    zones = [
+        channel
+        for k in (1, 2, 3)
+        for channel in (
+            Channel(f"temperature_zone_{k}_c", "degC", f"profile thermocouple of zone {k}"),
+            Channel(f"heater_power_zone_{k}_pct", "percent", f"heater drive of zone {k}"),
+        )
+    ]
     gases = [Channel(f"gas_flow_{name}_sccm", "sccm", f"{name} flow as its controller reports it") for name in PLUMBED]
-    return (Channel("step", "1", "position of the running recipe step, from 0"),
-            Channel("chamber_pressure_torr", "torr", "process pressure gauge"),
-            Channel("base_gauge_torr", "torr", "base pressure gauge"),
-            Channel("foreline_pressure_torr", "torr", "pressure between booster and backing pump"),
-            Channel("throttle_valve_pct", "percent", "throttle opening"), *zones, *gases,
-            Channel("qcm_thickness_nm", "nm", "in-situ thickness at the monitor wafer"),
-            Channel("deposition_rate_nm_per_min", "nm/min", "rate derived from the in-situ thickness"))
+    return (
+        Channel("step", "1", "position of the running recipe step, from 0"),
+        Channel("chamber_pressure_torr", "torr", "process pressure gauge"),
+        Channel("base_gauge_torr", "torr", "base pressure gauge"),
+        Channel("foreline_pressure_torr", "torr", "pressure between booster and backing pump"),
+        Channel("throttle_valve_pct", "percent", "throttle opening"),
+        *zones,
+        *gases,
+        Channel("qcm_thickness_nm", "nm", "in-situ thickness at the monitor wafer"),
+        Channel("deposition_rate_nm_per_min", "nm/min", "rate derived from the in-situ thickness"),
+    )
 
 
 class ChemicalVapourDeposition(Process):
@@ -56,12 +64,32 @@ class ChemicalVapourDeposition(Process):
     fault_modes = FAULT_MODES
     limits: ClassVar[tuple[Limit, ...]] = (
         Limit("pressure_setpoints.process_pressure_torr", 0.02, 760.0, "torr", Severity.HARD, "vacuum to atmosphere"),
-        Limit("pressure_setpoints.base_pressure_torr", 1e-4, 0.1, "torr", Severity.SOFT, "what a tube pump reaches in time"),
+        Limit(
+            "pressure_setpoints.base_pressure_torr",
+            1e-4,
+            0.1,
+            "torr",
+            Severity.SOFT,
+            "what a tube pump reaches in time",
+        ),
         Limit("thickness_target_nm", 1.0, 20_000.0, "nm", Severity.SOFT, "films that a furnace run can grow"),
-        Limit("uniformity_target_pct", 0.2, 20.0, "percent", Severity.SOFT, "what metrology can tell and a product can use"),
+        Limit(
+            "uniformity_target_pct",
+            0.2,
+            20.0,
+            "percent",
+            Severity.SOFT,
+            "what metrology can tell and a product can use",
+        ),
     )
-    interlocks: ClassVar[tuple[str, ...]] = ("vacuum_ok", "exhaust_ok", "gas_cabinet_ok", "over_temperature_ok", "door_closed",
-                                             "n2_purge_ok")
+    interlocks: ClassVar[tuple[str, ...]] = (
+        "vacuum_ok",
+        "exhaust_ok",
+        "gas_cabinet_ok",
+        "over_temperature_ok",
+        "door_closed",
+        "n2_purge_ok",
+    )
     safe_state: ClassVar[str] = "process gases shut, nitrogen purge on, pump on, heaters at standby"
 
     def example_recipes(self) -> tuple[Recipe, ...]:
@@ -72,9 +100,10 @@ class ChemicalVapourDeposition(Process):
         """Twenty-five blank 150 mm wafers with 49 sites each."""
         return wafers.load(25, diameter_mm=150.0, sites=49)
 
-    def simulate(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None,
-                 seed: int = 0) -> xr.Dataset:
-        """Steady growth in every gas step for its duration: thickness, index, rate, partial pressures, steady telemetry.
+    def simulate(
+        self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0
+    ) -> xr.Dataset:
+        """Steady growth in every gas step for its duration: thickness, index, rate, partial pressures, telemetry.
 
         Quasi-steady: the seconds in which flow and pressure settle, and what is left of the ramp's temperature lag, are
         not counted; both together are below 0.5 % of a deposition of ten minutes or more after a settled ramp.
@@ -89,15 +118,21 @@ class ChemicalVapourDeposition(Process):
         batch = prepare(_cvd(recipe), wafer)
         growth = steady_growth(batch, state)
         minutes = np.array([batch.recipe.recipe_steps[step].duration_s for step in batch.gas_steps]) / 60.0
-        film = sum(minute * site_map(edge, modulus, batch.relative_radius)
-                   for minute, edge, modulus in zip(minutes, growth.edge, growth.modulus, strict=True))
+        film = sum(
+            minute * site_map(edge, modulus, batch.relative_radius)
+            for minute, edge, modulus in zip(minutes, growth.edge, growth.modulus, strict=True)
+        )
         partial = {name: p[:, batch.load.wafers] for name, p in growth.solution.partial.items()}
         weight = growth.edge * minutes[:, None]
         index = (weight * refractive_index(batch.law.film, partial)).sum(axis=0) / weight.sum(axis=0)
         found = wafer_dataset(batch, wafer, thickness=np.asarray(film), index=index, minutes=float(minutes.sum()))
-        found = found.assign(partial_pressure=(("gas", "slot"), np.stack([p[-1] for p in partial.values()]),
-                                               {"units": "Pa", "long_name": "partial pressure in the last gas step"}),
-                             ).assign_coords(gas=list(partial))
+        found = found.assign(
+            partial_pressure=(
+                ("gas", "slot"),
+                np.stack([p[-1] for p in partial.values()]),
+                {"units": "Pa", "long_name": "partial pressure in the last gas step"},
+            ),
+        ).assign_coords(gas=list(partial))
         for name, (number, units) in steady_telemetry(batch, state, growth).items():
             found[name] = ((), number, {"units": units})
         return stamped(found, batch, seed=seed, duration_s=perf_counter() - began)
@@ -115,8 +150,9 @@ class ChemicalVapourDeposition(Process):
         found = indicators.from_wafers(results)
         if telemetry is not None:
             return found | indicators.from_telemetry(_cvd(recipe), telemetry)
-        return found | {name: float(results[name]) if name in results else float("nan")
-                        for name in indicators.TELEMETRY_NAMES}
+        return found | {
+            name: float(results[name]) if name in results else float("nan") for name in indicators.TELEMETRY_NAMES
+        }
 
     def recognises(self, document: Mapping[str, Any]) -> bool:
         """Whether it has a film target and gas flows."""
@@ -132,30 +168,78 @@ class ChemicalVapourDeposition(Process):
         cvd = _cvd(recipe)
         if missing_engine(cvd) is not None:
             return ()
-        found = []
-        step = max(cvd.gas_steps, key=lambda index: cvd.recipe_steps[index].duration_s)
-        duration = cvd.recipe_steps[step].duration_s
-        found.append(Knob(f"recipe_steps.{step}.duration_s", 0.5 * duration, min(2.0 * duration, 100_000.0), "s", log=True))
+        found = [_duration_knob(cvd)]
         for position, zone in enumerate(cvd.temperature_profile.zones):
-            found.append(Knob(f"temperature_profile.zones.{position}.setpoint", max(zone.setpoint - 15.0, 300.0),
-                              min(zone.setpoint + 15.0, 1150.0), "degC"))
+            found.append(
+                Knob(
+                    f"temperature_profile.zones.{position}.setpoint",
+                    max(zone.setpoint - 15.0, 300.0),
+                    min(zone.setpoint + 15.0, 1150.0),
+                    "degC",
+                )
+            )
         reactant = rate_law_of(cvd).reactant
         for position, gas in enumerate(cvd.gas_flows.gases):
             if gas.name == reactant and gas.flow_sccm > 0.0:
-                found.append(Knob(f"gas_flows.gases.{position}.flow_sccm", 0.7 * gas.flow_sccm, 1.4 * gas.flow_sccm, "sccm",
-                                  log=True))
+                found.append(
+                    Knob(
+                        f"gas_flows.gases.{position}.flow_sccm",
+                        0.7 * gas.flow_sccm,
+                        1.4 * gas.flow_sccm,
+                        "sccm",
+                        log=True,
+                    )
+                )
         pressure = cvd.pressure_setpoints.process_pressure_torr
-        found.append(Knob("pressure_setpoints.process_pressure_torr", max(0.6 * pressure, 0.02), min(1.6 * pressure, 1.0), "torr",
-                          log=True))
+        found.append(
+            Knob(
+                "pressure_setpoints.process_pressure_torr",
+                max(0.6 * pressure, 0.02),
+                min(1.6 * pressure, 1.0),
+                "torr",
+                log=True,
+            )
+        )
         return tuple(found)
+
+    def family(self, recipe: Recipe) -> str:
+        """Recipes of one film by one rate law."""
+        cvd = _cvd(recipe)
+        return f"{cvd.film_target}/{'none' if missing_engine(cvd) is not None else rate_law_of(cvd).name}"
+
+    def steering(self, recipe: Recipe) -> Steering | None:
+        """Thickness is kept by the duration of the longest gas step."""
+        cvd = _cvd(recipe)
+        if missing_engine(cvd) is not None:
+            return None
+        return Steering("thickness_mean_nm", _duration_knob(cvd), cvd.thickness_target_nm)
 
     def targets(self, recipe: Recipe) -> tuple[Limit, ...]:
         """Mean thickness within 5 % of its target, uniformity no worse than its target."""
         cvd = _cvd(recipe)
-        return (Limit("thickness_mean_nm", 0.95 * cvd.thickness_target_nm, 1.05 * cvd.thickness_target_nm, "nm", Severity.HARD,
-                      "recipe's thickness target ± 5 %"),
-                Limit("thickness_uniformity_pct", high=cvd.uniformity_target_pct, units="percent", severity=Severity.HARD,
-                      reason="recipe's uniformity target"))
+        return (
+            Limit(
+                "thickness_mean_nm",
+                0.95 * cvd.thickness_target_nm,
+                1.05 * cvd.thickness_target_nm,
+                "nm",
+                Severity.HARD,
+                "recipe's thickness target ± 5 %",
+            ),
+            Limit(
+                "thickness_uniformity_pct",
+                high=cvd.uniformity_target_pct,
+                units="percent",
+                severity=Severity.HARD,
+                reason="recipe's uniformity target",
+            ),
+        )
+
+
+def _duration_knob(recipe: CVDRecipe) -> Knob:
+    step = max(recipe.gas_steps, key=lambda index: recipe.recipe_steps[index].duration_s)
+    duration = recipe.recipe_steps[step].duration_s
+    return Knob(f"recipe_steps.{step}.duration_s", 0.5 * duration, min(2.0 * duration, 100_000.0), "s", log=True)
 
 
 def _cvd(recipe: Recipe) -> CVDRecipe:

@@ -35,11 +35,16 @@ class CVDRecipe(Recipe):
 
     process: ClassVar[str] = "cvd"
 
-    process_mode_id: str | int | None = Field(None, description="Process mode in the system the recipe comes from")
+    process_mode_id: str | None = Field(None, description="Process mode in the system the recipe comes from")
     film_target: str = Field(description="Film, e.g. SiO2", min_length=1, max_length=100)
     thickness_target_nm: float = knob(units="nm", description="Target mean thickness", gt=0, le=1e6)
-    uniformity_target_pct: float = knob(5.0, units="percent", gt=0, le=100,
-                                        description="Allowed 1σ of thickness over all sites of the load, % of the mean")
+    uniformity_target_pct: float = knob(
+        5.0,
+        units="percent",
+        gt=0,
+        le=100,
+        description="Allowed 1σ of thickness over all sites of the load, % of the mean",
+    )
     temperature_profile: TemperatureProfile = Field(description="Zone setpoints and ramps")
     pressure_setpoints: PressureSetpoints = Field(description="Base and process pressure")
     gas_flows: GasFlows = Field(description="Gas lines")
@@ -66,8 +71,11 @@ class CVDRecipe(Recipe):
     @classmethod
     def parse(cls, document: Mapping[str, Any]) -> Self:
         """A recipe from decoded JSON; a null counts as absent, foreign bookkeeping goes to ``metadata``."""
-        fields = {key: value for key, value in document.items()
-                  if value is not None or (key in cls.model_fields and cls.model_fields[key].is_required())}
+        fields = {
+            key: value
+            for key, value in document.items()
+            if value is not None or (key in cls.model_fields and cls.model_fields[key].is_required())
+        }
         foreign = {key: fields.pop(key) for key in _BOOKKEEPING if key in fields}
         metadata = fields.get("metadata", {})
         if foreign and isinstance(metadata, dict):
@@ -77,8 +85,11 @@ class CVDRecipe(Recipe):
     @property
     def gas_steps(self) -> tuple[int, ...]:
         """Positions of the steps in which gas flows."""
-        return tuple(index for index, step in enumerate(self.recipe_steps)
-                     if any(step.flow(gas) > 0.0 for gas in self.gas_flows.gases))
+        return tuple(
+            index
+            for index, step in enumerate(self.recipe_steps)
+            if any(step.flow(gas) > 0.0 for gas in self.gas_flows.gases)
+        )
 
     @property
     def reference_temp_c(self) -> float | None:

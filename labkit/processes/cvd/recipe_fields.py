@@ -18,8 +18,13 @@ class Zone(Strict):
 
     zone: int = knob(description="Zone number from the gas inlet", ge=1, le=20)
     setpoint: float = knob(units="degC", description="Temperature setpoint", ge=20, le=1400)
-    ramp_rate: float = knob(10.0, units="K/min", ge=1, le=6000,
-                            description="Ramp rate in °C per minute; a hot-wall tube follows up to about 15 °C/min")
+    ramp_rate: float = knob(
+        10.0,
+        units="K/min",
+        ge=1,
+        le=6000,
+        description="Ramp rate in °C per minute; a hot-wall tube follows up to about 15 °C/min",
+    )
 
 
 class TemperatureProfile(Strict):
@@ -39,8 +44,9 @@ class TemperatureProfile(Strict):
 class PressureSetpoints(Strict):
     """Pressures of the run."""
 
-    base_pressure_torr: float = knob(0.001, units="torr", description="Base pressure to reach before gas is let in",
-                                     gt=0, le=760)
+    base_pressure_torr: float = knob(
+        0.001, units="torr", description="Base pressure to reach before gas is let in", gt=0, le=760
+    )
     process_pressure_torr: float = knob(units="torr", description="Pressure while gas flows", gt=0, le=1600)
     pumpdown_time_s: float = knob(300.0, units="s", description="Time allowed for pump-down", ge=0, le=100_000)
 
@@ -49,11 +55,18 @@ class GasFlow(Strict):
     """One gas line."""
 
     name: str = Field(description="Gas by formula, e.g. SiH4", min_length=1, max_length=40)
-    flow_sccm: float = knob(units="sccm", ge=0, le=200_000,
-                            description="Flow; for a metal-organic precursor the carrier flow through its bubbler, not vapour")
-    timing: str = Field("continuous", description="When it flows: continuous with the active steps, or a named pulse",
-                        max_length=40)
-    carrier: str | None = Field(None, description="Carrier gas, where the precursor comes from a bubbler", max_length=40)
+    flow_sccm: float = knob(
+        units="sccm",
+        ge=0,
+        le=200_000,
+        description="Flow; for a metal-organic precursor the carrier flow through its bubbler, not vapour",
+    )
+    timing: str = Field(
+        "continuous", description="When it flows: continuous with the active steps, or a named pulse", max_length=40
+    )
+    carrier: str | None = Field(
+        None, description="Carrier gas, where the precursor comes from a bubbler", max_length=40
+    )
 
     @property
     def metal_organic(self) -> bool:

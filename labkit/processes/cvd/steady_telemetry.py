@@ -27,12 +27,16 @@ def steady_telemetry(batch: Batch, condition: TubeCondition, growth: Growth) -> 
     foreline = leaving * GAS_CONSTANT * tube.pump_temperature / tube.foreline_speed / TORR
     centre = growth.edge[-1] * radial_profile(growth.modulus[-1], np.zeros(1))
     start = float(batch.timeline.edges[batch.gas_steps[0]])
-    found = {"insitu_rate_nm_per_min": (float(centre[batch.load.slots // 2]) * condition.insitu_gain, "nm/min"),
-             "throttle_valve_pct": (100.0 * valve_opening(tube, leaving, pressure, condition.pump_gain), "percent"),
-             "base_pressure_torr": (base_pressure(tube, max(start - 5.0, 1.0), condition.leak_sccm, condition.pump_gain) / TORR,
-                                    "torr"),
-             "pumpdown_time_s": (pumpdown_time(batch, condition), "s"),
-             "foreline_pressure_torr": (foreline, "torr")}
+    found = {
+        "insitu_rate_nm_per_min": (float(centre[batch.load.slots // 2]) * condition.insitu_gain, "nm/min"),
+        "throttle_valve_pct": (100.0 * valve_opening(tube, leaving, pressure, condition.pump_gain), "percent"),
+        "base_pressure_torr": (
+            base_pressure(tube, max(start - 5.0, 1.0), condition.leak_sccm, condition.pump_gain) / TORR,
+            "torr",
+        ),
+        "pumpdown_time_s": (pumpdown_time(batch, condition), "s"),
+        "foreline_pressure_torr": (foreline, "torr"),
+    }
     return found | {f"heater_power_zone_{k + 1}_pct": (float(power[k]), "percent") for k in range(3)}
 
 
@@ -53,5 +57,3 @@ def pumpdown_time(batch: Batch, condition: TubeCondition) -> float:
     gas = load / main
     mark = PUMPED_DOWN_TORR * condition.pressure_gauge_gain
     return first + volume / main * math.log((until - gas) / (mark - gas))
-
-

@@ -1,4 +1,4 @@
-"""From recipe steps to setpoints in time: when gas flows, which temperature the zones are asked for, what is stretched."""
+"""From recipe steps to setpoints in time: when gas flows, what the zones are asked for, what is stretched."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def stretch(recipe: CVDRecipe, tube: TubeFurnace, zones: np.ndarray) -> np.ndarr
         if index == 0 or (zones[index] != zones[index - 1]).any():
             asked = index
         if index in recipe.gas_steps:
-            missing = float(np.max(np.where(zones[index] > now, (zones[index] - now) / up, (now - zones[index]) / down)))
+            missing = float(
+                np.max(np.where(zones[index] > now, (zones[index] - now) / up, (now - zones[index]) / down))
+            )
             if missing > 1e-6:
                 added[asked if asked < index else index] += missing
                 now = zones[index].astype(float)

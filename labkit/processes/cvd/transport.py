@@ -1,4 +1,4 @@
-"""Gas diffusion at low pressure: Chapman–Enskog diffusivities, Blanc's law, mean free path, Péclet and Damköhler numbers.
+"""Gas diffusion at low pressure: Chapman–Enskog, Blanc's law, mean free path, Péclet and Damköhler numbers.
 
 All kernels take arrays of any library and work in SI units.
 """
@@ -25,8 +25,12 @@ def collision_integral(reduced_temperature: Array) -> Array:
     """
     xp = namespace(reduced_temperature)
     t = xp.asarray(reduced_temperature)
-    return (1.06036 * t**-0.15610 + 0.19300 * xp.exp(-0.47635 * t) + 1.03587 * xp.exp(-1.52996 * t)
-            + 1.76474 * xp.exp(-3.89411 * t))
+    return (
+        1.06036 * t**-0.15610
+        + 0.19300 * xp.exp(-0.47635 * t)
+        + 1.03587 * xp.exp(-1.52996 * t)
+        + 1.76474 * xp.exp(-3.89411 * t)
+    )
 
 
 def binary_diffusivity(first: Gas, second: Gas, temperature: Array, pressure: Array) -> Array:
@@ -67,12 +71,14 @@ def mean_free_path(molecule: Gas, temperature: Array, pressure: Array) -> Array:
     return GAS_CONSTANT * temperature / (2.0**0.5 * 3.141592653589793 * molecule.diameter**2 * pressure * AVOGADRO)
 
 
-def peclet(molar_flow: Array, length: Array, area: Array, temperature: Array, pressure: Array, diffusivity: Array) -> Array:
+def peclet(
+    molar_flow: Array, length: Array, area: Array, temperature: Array, pressure: Array, diffusivity: Array
+) -> Array:
     """Axial Péclet number u L / D of *molar_flow* (mol/s) through *area* (m²) over *length* (m)."""
     velocity = molar_flow * GAS_CONSTANT * temperature / (pressure * area)
     return velocity * length / diffusivity
 
 
 def damkoehler(flux: Array, surface: Array, reactant_flow: Array) -> Array:
-    """First Damköhler number: reactant that *surface* (m²) would take up at *flux* (mol/(m² s)), per reactant fed (mol/s)."""
+    """First Damköhler number: uptake of *surface* (m²) at *flux* (mol/(m² s)) per reactant fed (mol/s)."""
     return flux * surface / reactant_flow

@@ -60,8 +60,19 @@ def exhaustion(feed: Mapping[str, Array], law: RateLaw) -> Array:
     return limit
 
 
-def deplete(law: RateLaw, *, temperature: Array, pressure: Array, feed: Mapping[str, Array], molar_flow: Array,
-            area: Array, conductance: Array, spacing: Array, activity: Array = 1.0, effectiveness: Array = 1.0) -> TubeSolution:
+def deplete(
+    law: RateLaw,
+    *,
+    temperature: Array,
+    pressure: Array,
+    feed: Mapping[str, Array],
+    molar_flow: Array,
+    area: Array,
+    conductance: Array,
+    spacing: Array,
+    activity: Array = 1.0,
+    effectiveness: Array = 1.0,
+) -> TubeSolution:
     """Steady state of the tube for many rows (points in time, sweeps …) at once.
 
     Parameters
@@ -106,7 +117,9 @@ def deplete(law: RateLaw, *, temperature: Array, pressure: Array, feed: Mapping[
         previous = theta
         theta = _newton_step(theta, consumed, steepness, moles, weight, excess, columns)
         theta = xp.clip(theta, 0.0, None)
-        theta = xp.minimum(theta, xp.minimum(previous + _STRIDE * (limit[:, None] - previous), (1.0 - _FLOOR) * limit[:, None]))
+        theta = xp.minimum(
+            theta, xp.minimum(previous + _STRIDE * (limit[:, None] - previous), (1.0 - _FLOOR) * limit[:, None])
+        )
         total_before = total
         total = xp.cumulative_sum(consumed + steepness * (theta - previous), axis=1)
         if _settled(total - total_before, theta - previous, steepness, limit[:, None], scale):
@@ -122,7 +135,7 @@ def deplete(law: RateLaw, *, temperature: Array, pressure: Array, feed: Mapping[
 
 
 def _settled(transport: Array, extent: Array, steepness: Array, limit: Array, scale: Array) -> bool:
-    """Whether the last changes are below the tolerance, or below the rounding that a steep rate makes of the extent's."""
+    """Whether the last changes are below the tolerance, or below what a steep rate makes of rounding."""
     xp = namespace(extent)
     rounding = _ROUNDING * xp.sum(xp.abs(steepness), axis=1)[:, None] * limit / scale
     moved = xp.max(xp.abs(transport) / scale - rounding)
@@ -153,7 +166,9 @@ def _face_weights(moles: Array, conductance: Array, spacing: Array) -> tuple[Arr
     return flow + right, right
 
 
-def _newton_step(theta: Array, consumed: Array, slope: Array, moles: Array, left: Array, right: Array, columns: int) -> Array:
+def _newton_step(
+    theta: Array, consumed: Array, slope: Array, moles: Array, left: Array, right: Array, columns: int
+) -> Array:
     """θ after one Newton step of (S_right face - S_left face = consumed), by the Thomas algorithm along cells."""
     xp = namespace(theta)
     diagonal = [-slope[:, j] for j in range(columns)]
@@ -172,4 +187,3 @@ def _newton_step(theta: Array, consumed: Array, slope: Array, moles: Array, left
     for j in range(columns - 2, -1, -1):
         found.append(value[j] + upper[j] * found[-1])
     return xp.stack(found[::-1], axis=1)
-

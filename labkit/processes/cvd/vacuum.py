@@ -64,9 +64,22 @@ def base_pressure(tube: TubeFurnace, elapsed_s: float, leak_sccm: float, pump_ga
     return background_flow(tube, elapsed_s, leak_sccm) * GAS_CONSTANT * tube.pump_temperature / speed
 
 
-def run_vacuum(tube: TubeFurnace, *, flow: np.ndarray, setpoint: np.ndarray, preset: np.ndarray, vent: np.ndarray,
-               gas_temperature: np.ndarray, growth: np.ndarray, leak_sccm: float, pump_gain: float, gauge_gain: float,
-               soft_gain: float, noise: np.ndarray, dt: float = 1.0) -> VacuumTrace:
+def run_vacuum(
+    tube: TubeFurnace,
+    *,
+    flow: np.ndarray,
+    setpoint: np.ndarray,
+    preset: np.ndarray,
+    vent: np.ndarray,
+    gas_temperature: np.ndarray,
+    growth: np.ndarray,
+    leak_sccm: float,
+    pump_gain: float,
+    gauge_gain: float,
+    soft_gain: float,
+    noise: np.ndarray,
+    dt: float = 1.0,
+) -> VacuumTrace:
     """Advance pressure and throttle.
 
     Arrays (sample,): true *flow* mol/s of process gas, pressure *setpoint* Pa as reported (0: pump fully open),
@@ -78,8 +91,16 @@ def run_vacuum(tube: TubeFurnace, *, flow: np.ndarray, setpoint: np.ndarray, pre
     step = dt / SUBSTEPS
     soft_above = tube.soft_pump_until_torr * TORR
     out = []
-    rows = zip(flow.tolist(), setpoint.tolist(), preset.tolist(), vent.tolist(), gas_temperature.tolist(),
-               growth.tolist(), noise.tolist(), strict=True)
+    rows = zip(
+        flow.tolist(),
+        setpoint.tolist(),
+        preset.tolist(),
+        vent.tolist(),
+        gas_temperature.tolist(),
+        growth.tolist(),
+        noise.tolist(),
+        strict=True,
+    )
     for index, (feed, wanted, start, nitrogen, gas_k, grow, error) in enumerate(rows):
         background = background_flow(tube, (index + 1) * dt, leak_sccm)
         per_pascal = GAS_CONSTANT * gas_k / tube.volume
@@ -102,8 +123,9 @@ def run_vacuum(tube: TubeFurnace, *, flow: np.ndarray, setpoint: np.ndarray, pre
                 speed = effective_speed(tube, valve_conductance(tube, opening), pump_gain)
             source = feed * (1.0 + grow) + background + nitrogen
             before = pressure
-            pressure, average = _advance(pressure, source * per_pascal,
-                                         speed * gas_k / (tube.pump_temperature * tube.volume), step)
+            pressure, average = _advance(
+                pressure, source * per_pascal, speed * gas_k / (tube.pump_temperature * tube.volume), step
+            )
             if nitrogen > 0.0 and pressure > 101325.0:
                 pressure, average = 101325.0, min(101325.0, 0.5 * (before + 101325.0))
             mean += average / SUBSTEPS

@@ -10,7 +10,7 @@ import xarray as xr
 
 from labkit.core.errors import LabkitError
 from labkit.core.limits import Limit
-from labkit.core.process import Channel, Condition, FaultMode, Finding, Indicator, Knob, Process, Twin
+from labkit.core.process import Channel, Condition, FaultMode, Finding, Indicator, Knob, Process, Steering, Twin
 from labkit.core.recipe import Recipe
 from labkit.core.schema import DatasetSchema
 from labkit.materials import wafers
@@ -245,6 +245,16 @@ class Lithography(Process):
                 "sigma", max(0.1, math.ceil((inner + 0.05) * 100.0) / 100.0) if inner <= 0.95 else own.sigma, 1.0, "1"
             ),
         )
+
+    def family(self, recipe: Recipe) -> str:
+        """Recipes that print one pattern at one wavelength."""
+        own = _own(recipe)
+        return f"{own.wavelength_nm:g} nm {own.mask_type} {own.cd_target_nm:g}/{own.pitch_nm:g}"
+
+    def steering(self, recipe: Recipe) -> Steering:
+        """Line width is kept by dose."""
+        own = _own(recipe)
+        return Steering("cd_mean_nm", self.knobs(own)[0], own.cd_target_nm)
 
     def targets(self, recipe: Recipe) -> tuple[Limit, ...]:
         """Mean line width within the recipe's tolerance."""

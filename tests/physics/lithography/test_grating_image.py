@@ -8,7 +8,7 @@ import pytest
 from labkit.core.errors import LabkitError
 from labkit.processes.lithography import cd, imaging, mask, source
 from labkit.processes.lithography.mask import Grating
-from labkit.processes.lithography.pupil import Lens
+from labkit.processes.lithography.pupil import Lens, phase_factor, wavefront
 
 PITCH = 500.0
 LENS = Lens(na=0.6, wavelength=193.0)
@@ -135,8 +135,6 @@ def test_turned_aberrations_act_along_y_as_their_partners_do_along_x(term, turne
     lens, angle = LENS, math.pi / 4 if term == 6 else math.pi / 2
     fx, fy = np.array([0.5, 0.2]) * lens.cutoff, np.array([0.1, 0.6]) * lens.cutoff
     rotated = (math.cos(angle) * fx - math.sin(angle) * fy, math.sin(angle) * fx + math.cos(angle) * fy)
-    from labkit.processes.lithography.pupil import phase_factor
-
     first = phase_factor(fx, fy, Lens(0.6, 193.0, zernikes=((turned, 0.07),)), 0.0)
     second = phase_factor(*rotated, Lens(0.6, 193.0, zernikes=((term, 0.07),)), 0.0)
     assert np.allclose(first, second, atol=1e-12)
@@ -302,12 +300,35 @@ def test_focus_monitor_moves_towards_the_leading_side_when_the_wafer_lies_beyond
     grating = Grating(1000.0, np.array([1j * 0.2, 1.0, -1j * 0.2]) * (1 + 0j))
     series = image_of(grating, source.coherent(), defocus=np.array([0.0, 200.0]))
     phase = 2 * math.pi * 200.0 / 193.0 * (1 - math.sqrt(1 - 0.193**2))
-    # The field is 1 + 0.4 sin(2πx/P) exp(−iφ): its intensity is 1 + 0.8 cos φ sin(…) + …, quadrature adds the sine of φ.
+    # The field is 1 + 0.4 sin(2πx/P) exp(−iφ): the intensity holds 0.8 cos φ sin(…), in quadrature sin φ.
     assert float(np.imag(series[1, 1])) == pytest.approx(-0.4 * math.cos(phase), rel=1e-9)
     turned = Grating(1000.0, np.array([-0.2, 1.0, 0.2]) * (1 + 0j))
     quadrature = image_of(turned, source.coherent(), defocus=np.array([0.0, 200.0]))
     assert abs(quadrature[0, 1]) == pytest.approx(0.0, abs=1e-12)
     assert float(np.imag(quadrature[1, 1])) == pytest.approx(-0.4 * math.sin(phase), rel=1e-9)
+
+
+def test_focus_monitor_sides_are_in_quadrature_unless_told_otherwise():
+    orders = mask.phase_shift_focus_monitor(1000.0, 200.0, highest=1).orders
+    assert abs(orders[1]) ** 2 == pytest.approx(2 * 0.3**2, rel=1e-12)
+    opposite = mask.phase_shift_focus_monitor(1000.0, 200.0, phase_deg=180.0, highest=1).orders
+    assert abs(opposite[1]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_fringe_polynomials_have_their_values_at_the_centre_and_the_edge():
+    x, y = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
+    table = {
+        2: (0, 1, 0),
+        3: (0, 0, 1),
+        4: (-1, 1, 1),
+        5: (0, 1, -1),
+        6: (0, 0, 0),
+        7: (0, 1, 0),
+        8: (0, 0, 1),
+        9: (1, 1, 1),
+    }
+    for term, values in table.items():
+        assert wavefront(x, y, Lens(0.6, 193.0, zernikes=((term, 0.5),))) == pytest.approx(0.5 * np.array(values))
 
 
 def test_masks_and_lenses_that_cannot_be_are_refused():

@@ -13,8 +13,19 @@ from labkit.core.limits import violations
 from labkit.core.process import Process
 from labkit.core.recipe import read_document
 from labkit.materials import wafers
-from labkit.processes.lithography import Lithography, LithographyCondition, LithographyRecipe, dose_to_size
+from labkit.processes.lithography import (
+    Lithography,
+    LithographyCondition,
+    LithographyRecipe,
+    cd,
+    dose_to_size,
+    imaging,
+    mask,
+    source,
+)
+from labkit.processes.lithography.exposure import focus_monitor_shift
 from labkit.processes.lithography.findings import smallest_pitch
+from labkit.processes.lithography.pupil import Lens
 
 PROCESS = Lithography()
 RECIPES = PROCESS.example_recipes()
@@ -218,6 +229,16 @@ def test_condition_reaches_the_fields_as_stated(lot):
     assert nominal["lens_temperature_c"] == 22.0
     assert nominal["flare_monitor_pct"] == pytest.approx(1.0)
     assert nominal["stage_vibration_nm"] == 1.0
+
+
+def test_focus_monitor_is_the_pattern_and_exposure_it_is_said_to_be():
+    unit, lens = 193.0 / 0.75, Lens(0.75, 193.0)
+    grating = mask.phase_shift_focus_monitor(4 * unit, 0.5 * unit, highest=12)
+    series = imaging.image_series(grating, source.conventional(0.3), lens, 37.0)
+    left, right = cd.edges(series, 4 * unit, 0.3 / 1.04)
+    perfect = LithographyCondition(flare=0.0, stage_vibration_nm=0.0)
+    shift = focus_monitor_shift(RECIPE, np.asarray(37.0), np.asarray(1.04), perfect)
+    assert float(shift) == pytest.approx(float(left + right) / 2, rel=1e-9)
 
 
 def test_tilt_and_bow_of_the_focus_monitor_are_those_of_focus(lot):

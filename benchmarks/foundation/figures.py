@@ -1,0 +1,180 @@
+"""The figures of the foundation suite, each a function that measures and returns rows."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from catalogue import million_runs, run_folders  # noqa: E402
+from workload import one_millisecond  # noqa: E402
+
+import labkit  # noqa: E402
+from labkit.core import registry  # noqa: E402
+from labkit.core.settings import Settings  # noqa: E402
+from labkit.devices.background import wait  # noqa: E402
+from labkit.devices.simulated import SimulatedTool  # noqa: E402
+from labkit.runs.scale_out import cores, dask_client  # noqa: E402
+from labkit.runs.sweep import map_chunks  # noqa: E402
+
+Row = dict[str, Any]
+
+
+def row(name: str, value: float, unit: str, reference: float, *, at_least: bool = False, **more: Any) -> Row:
+    """A figure beside what was asked for."""
+    ok = value >= reference if at_least else value < reference
+    return {"name": name, "value": value, "unit": unit, "reference": f"{'≥' if at_least else '<'} {reference:g}", "ok": ok, **more}
+
+
+def import_time() -> list[Row]:
+    """`import labkit` in a fresh interpreter, less the interpreter's own start: median of 11 pairs."""
+    def start(code: str) -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - began
+
+    differences = [start("import labkit") - start("pass") for _ in range(11)]
+    return [row("import labkit", statistics.median(differences), "s", 0.1)]
+
+
+def engine_overhead() -> list[Row]:
+    """A run from start to catalogue commit, less the physics it contains (prediction, twin, metrology, indicators)."""
+    with tempfile.TemporaryDirectory() as folder, labkit.open(Path(folder) / "lab") as lab:
+        recipe = lab.process("cvd").example_recipes()[0]
+        lab.save_recipe(recipe)
+        lab.add_tool("TUBE", "cvd", seed=1)
+        for _ in range(10):
+            lab.execute(recipe, tool="TUBE", lot=None, progress=False)
+        lab.qualify("TUBE", [r["id"] for r in lab.runs(limit=10)])
+        clock = _PhysicsClock(registry.process("cvd"))
+        overheads, totals = [], []
+        with clock:
+            for n in range(15):
+                clock.spent = 0.0
+                began = time.perf_counter()
+                lab.execute(recipe, tool="TUBE", lot=f"LOT-{n}", progress=False)
+                totals.append(time.perf_counter() - began)
+                overheads.append(totals[-1] - clock.spent)
+    return [row("engine overhead per run", 1e3 * statistics.median(overheads), "ms", 50.0,
+                whole_run_ms=1e3 * statistics.median(totals), largest_ms=1e3 * max(overheads))]
+
+
+class _PhysicsClock:
+    """Sums the time spent inside a process's physics while active; nested calls count once."""
+
+    METHODS = ("simulate", "summarise", "measure", "twin", "findings", "incoming_wafers", "knobs", "targets")
+
+    def __init__(self, process: Any) -> None:
+        self.kind, self.spent, self._depth = type(process), 0.0, 0
+
+    def __enter__(self) -> None:
+        self._original = {name: getattr(self.kind, name) for name in self.METHODS}
+        for name, method in self._original.items():
+            setattr(self.kind, name, self._timed(method))
+
+    def __exit__(self, *_: object) -> None:
+        for name, method in self._original.items():
+            setattr(self.kind, name, method)
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(process: Any, *args: Any, **options: Any) -> Any:
+            if self._depth:
+                return method(process, *args, **options)
+            self._depth += 1
+            began = time.perf_counter()
+            try:
+                found = method(process, *args, **options)
+            finally:
+                self._depth -= 1
+                self.spent += time.perf_counter() - began
+            return _TimedTwin(found, self) if method.__name__ == "twin" else found
+
+        return timed
+
+
+class _TimedTwin:
+    """A twin whose steps count as physics."""
+
+    def __init__(self, twin: Any, clock: _PhysicsClock) -> None:
+        self._twin, self._clock = twin, clock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._twin, name)
+        if not callable(found):
+            return found
+
+        def timed(*args: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return found(*args)
+            finally:
+                self._clock.spent += time.perf_counter() - began
+
+        return timed
+
+
+def tube_speed() -> list[Row]:
+    """The seed recipe (52 minutes at 1 Hz, all channels, 25 wafers) on the simulated tool, against real time."""
+    process = registry.process("cvd")
+    recipe = process.example_recipes()[0]
+    wafer = process.incoming_wafers(recipe)
+    tool = SimulatedTool("TUBE", process, seed=1)
+
+    async def once(run: int) -> float:
+        await tool.connect()
+        await tool.configure(recipe)
+        await tool.load(wafer)
+        began = time.perf_counter()
+        await tool.start(f"run-{run}", recipe.content_hash, run)
+        last = 0.0
+        async for block in tool.telemetry():
+            last = float(block["time"][-1])
+        await tool.unload()
+        return last / (time.perf_counter() - began)
+
+    rates = [wait(once(run)) for run in range(1, 12)]
+    return [row("tube run against real time", statistics.median(rates), "×", 5000.0, at_least=True, slowest=min(rates))]
+
+
+def sweep_efficiency() -> list[Row]:
+    """10,000 points of a 1 ms function through the sweep's own chunking, on all cores, against points × 1 ms / cores."""
+    points = [(float(n),) for n in range(10_000)]
+    chunk = min(500, len(points) // (16 * cores()))
+    chunks = {n: (points[at:at + chunk],) for n, at in enumerate(range(0, len(points), chunk))}
+    ideal = len(points) * 1e-3 / cores()
+    kept: dict[int, Any] = {}
+    began = time.perf_counter()
+    with dask_client(Settings(dask="processes")) as client:
+        client.wait_for_workers(cores())
+        started = time.perf_counter() - began
+        began = time.perf_counter()
+        map_chunks(client, one_millisecond, chunks, kept.__setitem__)
+        spent = time.perf_counter() - began
+    complete = sum(len(v) for v in kept.values()) == len(points)
+    return [row("sweep efficiency, 10,000 × 1 ms", ideal / spent if complete else 0.0, "1", 0.8, at_least=True, cores=cores(),
+                start_of_workers_s=started, efficiency_with_start=ideal / (spent + started))]
+
+
+def _in_a_folder(measure: Callable[[Path], list[Row]]) -> Callable[[], list[Row]]:
+    def measured() -> list[Row]:
+        with tempfile.TemporaryDirectory() as folder:
+            return [{**figure, "reference": f"< {figure['reference']:g}"} for figure in measure(Path(folder))]
+
+    return measured
+
+
+FIGURES: dict[str, Callable[[], list[Row]]] = {
+    "import": import_time,
+    "overhead": engine_overhead,
+    "tube": tube_speed,
+    "sweep": sweep_efficiency,
+    "folders": _in_a_folder(run_folders),
+    "catalogue": _in_a_folder(million_runs),
+}
