@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from labkit.cli.output import console, emit, facts, number, table
@@ -17,6 +16,7 @@ from labkit.lab import Lab, Run, load_recipe
 from labkit.lab import open as open_lab
 
 TOOL, FAULT_MODE, DRIFT_PER_BATCH = "TUBE-1", "sih4_mfc", 0.01
+TOO_HOT_C = 825.0
 EXAMPLES = ("lpcvd_sio2_100nm", "pecvd_si3n4_50nm", "mocvd_gan_2um")
 WATCHED = "thickness_mean_nm"
 
@@ -42,7 +42,7 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
         lab.tool(TOOL).inject(Fault(mode=FAULT_MODE, per_run=-DRIFT_PER_BATCH, magnitude=-DRIFT_PER_BATCH, first_run=fault_batch))
         done = _batches(lab, recipes[0], batches, quiet=as_json)
         window = _process_window(lab, quiet=as_json)
-        refused = _refused(lab, quiet=as_json)
+        refused = _refused(lab, recipes[0], quiet=as_json)
         html = None
         if report:
             html = _report(lab, quiet=as_json)
@@ -64,7 +64,7 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
 def _introduce(lab: Lab, recipes: list[Any]) -> None:
     table(f"Recipes loaded into {lab.folder}", ("recipe", "film", "target nm", "hazard", "status", "can run here"), [
         (r.name, r.film_target, f"{r.thickness_target_nm:g}", r.safety_hazard_level, r.status.value,
-         "yes" if not any(f.blocking for f in lab.findings(r)) else next(f.message for f in lab.findings(r) if f.blocking))
+         "yes" if not any(f.blocking for f in lab.findings(r)) else "no engine yet")
         for r in recipes], right=("target nm", "hazard"))
 
 
@@ -78,7 +78,7 @@ def _batches(lab: Lab, recipe: Any, batches: int, *, quiet: bool) -> list[Run]:
             if batch == lab.settings.baseline_runs:
                 lab.qualify(TOOL, runs=[r.id for r in done])
             note = run.judgement.headline if run.judgement is not None else run.state
-            bar.update(task, advance=1, note=f"{run.measured[WATCHED]:.2f} nm · {note}"[:70])
+            bar.update(task, advance=1, note=f"{run.measured[WATCHED]:.2f} nm · {note}"[:48])
     return done
 
 
@@ -87,22 +87,23 @@ def _process_window(lab: Lab, *, quiet: bool) -> dict[str, Any]:
 
     recipe = lab.process("lithography").example_recipes()[0]
     lab.save_recipe(recipe)
-    dose = float(recipe.value("dose_mj_cm2"))
-    fem = focus_exposure_matrix(recipe, focus_nm=np.linspace(-150.0, 150.0, 31), dose_mj_cm2=np.linspace(0.8, 1.2, 33) * dose)
+    fem = focus_exposure_matrix(recipe)
     window = process_window(fem)
-    shown = {"pattern": recipe.name, **{key: float(value) for key, value in window.data_vars.items() if value.ndim == 0}}
+    wanted = ("best_dose", "best_focus", "exposure_latitude", "depth_of_focus")
+    shown = {name: (float(window[name]), str(window[name].attrs["units"])) for name in wanted}
     if not quiet:
-        facts("Focus–exposure matrix", {key: value if isinstance(value, str) else number(value) for key, value in shown.items()})
-    return {"process_window": shown}
+        facts(f"Focus–exposure matrix of {recipe.name}, {fem.sizes['focus']} × {fem.sizes['dose']}", {
+            name.replace("_", " "): f"{number(value)} {units}" for name, (value, units) in shown.items()})
+    return {"process_window": {name: value for name, (value, _) in shown.items()}}
 
 
-def _refused(lab: Lab, *, quiet: bool) -> Run:
-    recipe = load_recipe(resource("data/recipes/lpcvd_poly_si.json")).changed({"name": "LPCVD poly-Si, too hot"})
-    recipe = recipe.changed({f"temperature_profile.zones.{i}.setpoint": 690.0
-                             for i in range(len(recipe.value("temperature_profile.zones")))})
-    run = lab.execute(recipe, tool=TOOL, progress=False)
+def _refused(lab: Lab, recipe: Any, *, quiet: bool) -> Run:
+    hot = recipe.changed({"name": f"{recipe.name}, {TOO_HOT_C:g} degC",
+                          **{f"temperature_profile.zones.{i}.setpoint": TOO_HOT_C
+                             for i in range(len(recipe.value("temperature_profile.zones")))}})
+    run = lab.execute(hot, tool=TOOL, progress=False)
     if not quiet and run.preflight is not None:
-        facts(f"Refused at pre-flight: {recipe.name}", {
+        facts(f"Refused at pre-flight: {hot.name}", {
             "reason": "; ".join(run.preflight["reasons"]),
             "offered": "; ".join(f"{c['path']}: {c['before']} → {c['after']}" for c in run.preflight["offer"]) or "nothing"})
     return run
@@ -113,7 +114,8 @@ def _report(lab: Lab, *, quiet: bool) -> Path:
 
     html = lab.folder / "reports" / "batch_report.html"
     html.parent.mkdir(parents=True, exist_ok=True)
-    parameters = {"lab_folder": str(lab.folder.resolve()), "tool": TOOL}
+    parameters = {"lab_folder": str(lab.folder.resolve()), "tool": TOOL,
+                  "fem_recipe": str(resource("data/recipes/lithography_arf_binary_100nm.json"))}
     return run_pipeline("batch_report", parameters, html, progress=not quiet)
 
 
@@ -130,11 +132,22 @@ def _closing_table(done: list[Run]) -> None:
     rows = []
     for batch, run in enumerate(done, start=1):
         estimate = run.prediction.estimate(WATCHED)
-        rows.append((batch, number(estimate.value), f"{estimate.low:.2f} … {estimate.high:.2f}", number(run.measured[WATCHED]),
-                     run.verdict, run.judgement.headline if run.judgement is not None else ""))
-    table(f"{len(done)} batches on {TOOL}: mean thickness", ("batch", "predicted nm", "95 % interval", "measured nm", "verdict",
-                                                           "what the judge says"), rows,
-          right=("batch", "predicted nm", "95 % interval", "measured nm"))
+        rows.append((batch, f"{estimate.value:.2f}", f"{estimate.low:.1f} … {estimate.high:.1f}",
+                     f"{run.measured[WATCHED]:.2f}", run.verdict, _cause(run)))
+    table(f"{len(done)} batches on {TOOL}: mean thickness in nm", ("batch", "predicted", "95 % interval", "measured", "verdict",
+                                                                "cause"), rows,
+          right=("batch", "predicted", "95 % interval", "measured"))
+
+
+def _cause(run: Run) -> str:
+    judgement = run.judgement
+    if judgement is None or judgement.diagnosis is None:
+        return ""
+    verdict = judgement.diagnosis.verdict
+    leading = judgement.diagnosis.candidates[0]
+    if leading["fault"] != verdict:
+        return verdict
+    return f"{verdict} {100 * leading['amplitude']:+.1f} %" if "gain" in leading["path"] else f"{verdict} {leading['amplitude']:+.2g}"
 
 
 def _progress(quiet: bool) -> Progress:

@@ -147,6 +147,8 @@ class Run:
             facts["reason"] = self.reason
         if self.judgement is not None:
             facts["judgement"] = self.judgement.headline
+            if self.judgement.evidence:
+                facts["evidence"] = self.judgement.evidence
             if self.judgement.advice:
                 facts["advice"] = self.judgement.advice
         return facts

@@ -40,6 +40,11 @@ class RecordedJudgement:
         return str(self._document["advice"])
 
     @property
+    def evidence(self) -> str:
+        """The chart that signalled, in words; empty when none did."""
+        return str(self._document["evidence"])
+
+    @property
     def residuals(self) -> dict[str, float]:
         """Measured against physics, per indicator, in the indicator's residual unit."""
         return _numbers(self._document["residuals"])

@@ -95,7 +95,7 @@ class Judgement:
     """The verdict on one run and its grounds.
 
     ``verdict`` is ``"pass"``; ``"fail"`` when a hard limit on a result is broken; ``"anomaly"`` when a chart signals.
-    ``headline`` is the verdict in one line, ``advice`` what to do. ``z`` are residuals in standard deviations of the
+    ``headline`` is the verdict in one line, ``evidence`` the chart that says so, ``advice`` what to do. ``z`` are residuals in standard deviations of the
     baseline, ``charts`` the statistic and limit of each CUSUM; both are empty while the tool has no baseline.
     """
 
@@ -109,10 +109,12 @@ class Judgement:
     violations: tuple[Violation, ...]
     diagnosis: Diagnosis | None
     causes: tuple[Mapping[str, Any], ...] = ()
+    evidence: str = ""
 
     def document(self) -> dict[str, Any]:
         """The judgement as JSON for the run's record."""
-        return {"verdict": self.verdict, "headline": self.headline, "advice": self.advice, "residuals": dict(self.residuals),
+        return {"verdict": self.verdict, "headline": self.headline, "advice": self.advice, "evidence": self.evidence,
+                "residuals": dict(self.residuals),
                 "z": dict(self.z), "charts": {k: dict(v) for k, v in self.charts.items()},
                 "alarms": [vars(a) for a in self.alarms], "violations": [str(v) for v in self.violations],
                 "diagnosis": None if self.diagnosis is None else {
@@ -152,8 +154,9 @@ def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physi
     window = following.window[-max(a.runs_back for a in alarms):]
     found = diagnose(window, signatures(), charts.baseline)
     causes = tuple(_cause(process, candidate) for candidate in found.candidates)
-    headline, advice = _words(process, found, causes, alarms)
-    return Judgement("anomaly", headline, advice, residuals, z, shown, alarms, broken, found, causes), following
+    headline, advice = _words(found, causes)
+    return (Judgement("anomaly", headline, advice, residuals, z, shown, alarms, broken, found, causes, _evidence(alarms)),
+            following)
 
 
 def fault_signatures(process: Process, recipe: Recipe, wafer: xr.Dataset,
@@ -198,15 +201,20 @@ def _cause(process: Process, candidate: Candidate) -> dict[str, Any]:
             "amplitude": candidate.amplitude * mode.step, "low": low, "high": high}
 
 
-def _words(process: Process, found: Diagnosis, causes: Sequence[Mapping[str, Any]],
-           alarms: Sequence[Alarm]) -> tuple[str, str]:
+def _evidence(alarms: Sequence[Alarm]) -> str:
     first = alarms[0]
-    seen = f"{first.indicator} out of control for {first.runs_back} run{'s' if first.runs_back > 1 else ''}"
+    others = len({a.indicator for a in alarms}) - 1
+    more = f" and {others} more" if others else ""
+    since = f"for {first.runs_back} runs" if first.runs_back > 1 else "in this run"
+    return f"{first.indicator}{more} out of control {since} ({first.chart})"
+
+
+def _words(found: Diagnosis, causes: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     named = [c for c in causes if c["fault"] in found.faults]
     if not named:
-        known = "no known fault explains it" if found.verdict == "unknown" else "no cause stands out yet"
-        return f"{seen}: {known}", "hold the lot, look at the residuals, and compare with maintenance since the baseline"
+        headline = "no known fault explains the departure" if found.verdict == "unknown" else "no cause stands out yet"
+        return headline, "hold the lot, look at the residuals, and compare with maintenance since the baseline"
     leading = named[0]
-    size = f"{leading['path']} {leading['amplitude']:+.3g} (95 % {leading['low']:+.3g} to {leading['high']:+.3g})"
-    others = "" if len(named) == 1 else " — or " + ", ".join(c["title"] for c in named[1:])
-    return f"{leading['title']}{others}: {size}; {seen}", " / ".join(dict.fromkeys(c["advice"] for c in named))
+    size = f"{leading['path']} {leading['amplitude']:+.2g} (95 % {leading['low']:+.2g} to {leading['high']:+.2g})"
+    others = "" if len(named) == 1 else " — or: " + ", ".join(c["title"] for c in named[1:])
+    return f"{leading['title']}: {size}{others}", " / ".join(dict.fromkeys(c["advice"] for c in named))

@@ -22,6 +22,8 @@ _STAY = 0.03
 """Weight of moving a knob over its whole range, against breaking a limit by its own scale."""
 _STEP = 0.02
 """Finite-difference step of the search, as a fraction of each knob's range."""
+_MOST_STEPS = 10
+"""Evaluations of the search direction; the offer is checked afterwards, so an unfinished search only offers less."""
 
 
 @dataclass(frozen=True)
@@ -70,37 +72,54 @@ def result_violations(values: Mapping[str, float], limits: Iterable[Limit]) -> t
 
 def better_recipe(process: Process, recipe: Recipe, wafer: xr.Dataset, limits: Iterable[Limit],
                   correct: Callable[[dict[str, float]], dict[str, float]] = lambda values: values) -> Recipe | None:
-    """The nearest recipe, within its knobs' ranges, that is predicted to keep every hard limit; None if none is found.
+    """A recipe near by, within its knobs' ranges, that is predicted to keep every hard limit; None if none is found.
 
-    A bounded least-squares search over :meth:`Process.knobs`: limit excesses in units of each limit's own scale, plus
-    a small cost for leaving the recipe. *correct* turns physics into the tool's own expectation.
+    One knob is tried at a time, since a person would rather change one thing, and the smallest move that works wins;
+    only if none does are all knobs moved together. Each search is a bounded least squares of the limit excesses, in
+    units of each limit's own scale, plus a small cost for leaving the recipe. *correct* turns physics into what the
+    tool itself is expected to give.
     """
+    if any(f.blocking for f in process.findings(recipe)):
+        return None
     knobs = process.knobs(recipe)
-    limits = tuple(limit for limit in limits if limit.severity is Severity.HARD)
-    if not knobs or any(f.blocking for f in process.findings(recipe)):
-        return None
-    start = np.array([_position(knob, float(recipe.value(knob.path))) for knob in knobs])
+    hard = tuple(limit for limit in limits if limit.severity is Severity.HARD)
+    search = _Search(process, recipe, wafer, hard, correct)
+    singles = [found for knob in knobs if (found := search.near((knob,))) is not None]
+    if singles:
+        return min(singles, key=lambda found: found[0])[1]
+    together = search.near(knobs) if len(knobs) > 1 else None
+    return None if together is None else together[1]
 
-    def moved(position: np.ndarray) -> Recipe:
-        return recipe.changed({k.path: _value(k, float(u)) for k, u in zip(knobs, position, strict=True)})
 
-    def shortfall(position: np.ndarray) -> np.ndarray:
-        candidate = moved(position)
-        parameters = recipe_violations(candidate, limits)
-        outside = {v.limit.quantity: v.limit.excess(v.value) / _scale(v.limit) for v in parameters}
-        values = correct(process.expected(candidate, wafer))
-        inside = [_approach(limit, values[limit.quantity]) for limit in limits if limit.quantity in values]
-        barred = [outside.get(limit.quantity, 0.0) for limit in limits if limit.quantity not in values]
-        return np.array([*inside, *barred, *(_STAY * (position - start))])
+@dataclass(frozen=True)
+class _Search:
+    process: Process
+    recipe: Recipe
+    wafer: xr.Dataset
+    limits: tuple[Limit, ...]
+    correct: Callable[[dict[str, float]], dict[str, float]]
 
-    try:
-        found = least_squares(shortfall, np.clip(start, 0.0, 1.0), bounds=(0.0, 1.0), diff_step=_STEP, max_nfev=12)
-        candidate = _rounded(recipe, knobs, found.x)
-        values = correct(process.expected(candidate, wafer))
-    except LabkitError:
-        return None
-    kept = not result_violations(values, limits) and not recipe_violations(candidate, limits)
-    return candidate if kept and recipe.diff(candidate) else None
+    def near(self, knobs: tuple[Knob, ...]) -> tuple[float, Recipe] | None:
+        """How far *knobs* have to move (fraction of their ranges) for the limits to be kept, and the recipe there."""
+        start = np.clip([_position(knob, float(self.recipe.value(knob.path))) for knob in knobs], 0.0, 1.0)
+        try:
+            found = least_squares(lambda position: self._shortfall(knobs, position, start), start, bounds=(0.0, 1.0),
+                                  diff_step=_STEP, max_nfev=_MOST_STEPS)
+            candidate = _rounded(self.recipe, knobs, found.x)
+            values = self.correct(self.process.expected(candidate, self.wafer))
+        except LabkitError:
+            return None
+        kept = not result_violations(values, self.limits) and not recipe_violations(candidate, self.limits)
+        distance = float(np.linalg.norm(found.x - start))
+        return (distance, candidate) if kept and self.recipe.diff(candidate) else None
+
+    def _shortfall(self, knobs: tuple[Knob, ...], position: np.ndarray, start: np.ndarray) -> np.ndarray:
+        candidate = self.recipe.changed({k.path: _value(k, float(u)) for k, u in zip(knobs, position, strict=True)})
+        broken = {v.limit: v.limit.excess(v.value) / _scale(v.limit) for v in recipe_violations(candidate, self.limits)}
+        values = self.correct(self.process.expected(candidate, self.wafer))
+        missed = [_approach(limit, values[limit.quantity]) if limit.quantity in values else broken.get(limit, 0.0)
+                  for limit in self.limits]
+        return np.array([*missed, *(_STAY * (position - start))])
 
 
 def _approach(limit: Limit, value: float) -> float:

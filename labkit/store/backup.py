@@ -96,10 +96,13 @@ def restore(archive: Path, folder: Path) -> dict[str, Any]:
             try:
                 with pa.input_stream(str(archive), compression="zstd") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
                     manifest = _unpack(tar, aside)
-            except (tarfile.TarError, pa.ArrowException, EOFError) as error:
-                raise Corrupted(f"{archive} cannot be read as a backup ({error})", fix="use another archive") from error
             except FileNotFoundError:
                 raise StoreError(f"no archive {archive}") from None
+            except (tarfile.TarError, pa.ArrowException, EOFError, ValueError, KeyError, TypeError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise Corrupted(f"{archive} cannot be read as a backup ({reason})", fix="use another archive") from error
             os.chmod(aside, 0o755)
             if folder.exists():
                 folder.rmdir()
@@ -137,7 +140,7 @@ def _write(target: Path, members: list[tuple[str, Path]], database: str, lab: st
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode = os.fstat(handle.fileno()).st_size, 0o600 if name in KEYS else 0o644
                 hashing = _Hashing(handle)
-                tar.addfile(entry, hashing)  # type: ignore[arg-type]
+                tar.addfile(entry, hashing)
                 files[name] = {"sha256": hashing.digest, "size": entry.size}
             if progress is not None:
                 progress(done, len(members))

@@ -1,191 +1,24 @@
-"""The catalogue: one database, one principal, explicit transactions that see one organisation only."""
+"""The catalogue: one database as one principal sees it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import sqlalchemy as sa
-
-from labkit.core.errors import LabkitError, NotFound, PermissionDenied, StoreError
+from labkit.core.errors import PermissionDenied
 from labkit.core.identity import Principal
-from labkit.store import scope, tables
-from labkit.store.clock import UtcTime, moment, now
-from labkit.store.documents import plain
+from labkit.store import tables
+from labkit.store.clock import now
 from labkit.store.engine import create_engine, database_url, in_words
 from labkit.store.identifiers import new_id
 from labkit.store.schema import bring_up_to_date, labkit_version
+from labkit.store.transaction import Row, Transaction, accepted
 
-Row = dict[str, Any]
 EVERYONE = "*"
 """The organisation id under which the lab keeps facts about itself; no principal may have it."""
-
-
-class Transaction:
-    """Statements of one organisation inside one database transaction; obtained from :meth:`Catalogue.begin`."""
-
-    def __init__(self, connection: sa.Connection, principal: Principal, *, writes: bool, folder: Path | None = None) -> None:
-        self._connection = connection
-        self.folder = folder
-        self._after: list[Callable[[], object]] = []
-        self.principal = principal
-        self.writes = writes
-
-    @property
-    def organisation(self) -> str:
-        """The organisation every statement is bound to."""
-        return self.principal.organisation
-
-    @property
-    def dialect(self) -> str:
-        """``"sqlite"`` or ``"postgresql"``."""
-        return self._connection.dialect.name
-
-    def execute(self, statement: Any) -> sa.CursorResult[Any]:
-        """Run *statement* bound to this organisation; every other method comes through here.
-
-        Raises
-        ------
-        PermissionDenied
-            If any part of it cannot be bound to the organisation.
-        """
-        if isinstance(statement, sa.Insert):
-            raise PermissionDenied("rows are inserted with tx.insert(table, row)")
-        if not isinstance(statement, sa.Select | sa.Update | sa.Delete):
-            raise PermissionDenied(f"a catalogue cannot run a {type(statement).__name__}",
-                                   allowed="select, update and delete built from labkit.store.tables")
-        if not isinstance(statement, sa.Select) and not self.writes:
-            raise StoreError("this transaction only reads", fix="use catalogue.begin()")
-        bound = scope.scoped(statement, self.organisation)
-        with in_words(self._connection.engine.url):
-            return self._connection.execute(bound)
-
-    def insert(self, table: sa.Table, row: Mapping[str, Any]) -> Any:
-        """Add one row; returns its first primary-key value that is not the organisation (a running number, an id …)."""
-        values = self._owned(table, row)
-        done = self._insert(sa.insert(table).values(values))
-        keys = [key for key in (done.inserted_primary_key or ()) if key != self.organisation]
-        return keys[0] if keys else None
-
-    def insert_many(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add *rows*, which all have the same columns."""
-        if rows:
-            self._insert(sa.insert(table), [self._owned(table, row) for row in rows])
-
-    def _insert(self, statement: sa.Insert, rows: list[Row] | None = None) -> sa.CursorResult[Any]:
-        if not self.writes:
-            raise StoreError("this transaction only reads", fix="use catalogue.begin()")
-        with in_words(self._connection.engine.url):
-            return self._connection.execute(statement, rows) if rows else self._connection.execute(statement)
-
-    def _owned(self, table: sa.Table, row: Mapping[str, Any]) -> Row:
-        if row.get("org_id", self.organisation) != self.organisation:
-            raise PermissionDenied(f"a row of organisation {row['org_id']!r} cannot be written by {self.organisation!r}")
-        return {**accepted(table, row), "org_id": self.organisation}
-
-    def select(self, table: sa.Table, *where: sa.ColumnElement[bool], columns: Sequence[str] = (),
-               order: Sequence[Any] = (), limit: int | None = None, lock: bool = False) -> list[Row]:
-        """Rows of *table* that satisfy *where*; *lock* keeps them from other writers until the transaction ends."""
-        statement = sa.select(*(table.c[name] for name in columns)) if columns else sa.select(table)
-        statement = statement.where(*where).order_by(*order).limit(limit)
-        if lock and self.writes:
-            statement = statement.with_for_update()
-        return [dict(row) for row in self.execute(statement).mappings()]
-
-    def find(self, table: sa.Table, **key: Any) -> Row | None:
-        """The row with *key*, or ``None``; in a writing transaction it is locked, so that no update is lost."""
-        rows = self.select(table, *(table.c[name] == value for name, value in key.items()), limit=1, lock=True)
-        return rows[0] if rows else None
-
-    def get(self, table: sa.Table, **key: Any) -> Row:
-        """The row with *key*.
-
-        Raises
-        ------
-        NotFound
-            If this organisation has no such row, whether or not another one does.
-        """
-        row = self.find(table, **key)
-        if row is None:
-            shown = " ".join(str(value) for value in key.values())
-            raise NotFound(f"no {singular(table.name)} {shown!r} in organisation {self.organisation!r}")
-        return row
-
-    def update(self, table: sa.Table, key: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
-        """Change the rows with *key*.
-
-        Raises
-        ------
-        NotFound
-            If there is none.
-        """
-        statement = sa.update(table).where(*(table.c[name] == value for name, value in key.items()))
-        if self.execute(statement.values(accepted(table, changes))).rowcount == 0:
-            shown = " ".join(str(value) for value in key.values())
-            raise NotFound(f"no {singular(table.name)} {shown!r} in organisation {self.organisation!r}")
-
-    def put(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        """Insert the row with *key*, or change it where it exists."""
-        if self.find(table, **key) is None:
-            self.insert(table, {**key, **values})
-        elif values:
-            self.update(table, key, values)
-
-    def delete(self, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
-        """Remove the rows that satisfy *where*; returns how many."""
-        return self.execute(sa.delete(table).where(*where)).rowcount
-
-    def exclusive(self, name: str) -> None:
-        """Let no other transaction of this organisation pass the same *name* until this one ends."""
-        if self.dialect == "postgresql":
-            self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(
-                sa.func.hashtextextended(f"{self.organisation}/{name}", 0))))
-
-    def explain(self, statement: sa.Select[Any]) -> list[str]:
-        """The query plan of *statement* (SQLite), one line per step."""
-        compiled = scope.scoped(statement, self.organisation).compile(
-            self._connection.engine, compile_kwargs={"literal_binds": True})
-        return [str(row[3]) for row in self._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
-
-    def after_commit(self, action: Callable[[], object]) -> None:
-        """Call *action* once this transaction is committed, and not if it is rolled back."""
-        self._after.append(action)
-
-
-def accepted(table: sa.Table, row: Mapping[str, Any]) -> Row:
-    """*row* with JSON columns in plain types.
-
-    Raises
-    ------
-    StoreError
-        If *table* has no such column.
-    """
-    unknown = [name for name in row if name not in table.c]
-    if unknown:
-        raise StoreError(f"table {table.name} has no column {', '.join(unknown)}",
-                         allowed=", ".join(c.name for c in table.c if c.name != "org_id"))
-    return {name: _accepted(table.c[name].type, value) for name, value in row.items()}
-
-
-def _accepted(kind: Any, value: Any) -> Any:
-    if isinstance(kind, sa.JSON):
-        return plain(value)
-    return moment(value) if isinstance(kind, UtcTime) and value is not None else _scalar(value)
-
-
-def _scalar(value: Any) -> Any:
-    number = getattr(value, "item", None)
-    value = number() if number is not None and getattr(value, "ndim", 0) == 0 else value
-    return None if isinstance(value, float) and value != value else value
-
-
-def singular(table: str) -> str:
-    """What one row of *table* is called in a message."""
-    return {"charts_state": "chart state", "audit": "audit record", "quarantine": "quarantine entry"}.get(
-        table, table.removesuffix("s").replace("_", " "))
 
 
 class Catalogue:
@@ -323,4 +156,4 @@ class Catalogue:
         return f"<catalogue {self.url.render_as_string(hide_password=True)} as {self.principal.user}>"
 
 
-__all__ = ["Catalogue", "LabkitError", "Row", "Transaction"]
+__all__ = ["Catalogue", "Row", "Transaction", "accepted"]

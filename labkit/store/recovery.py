@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from labkit.core.errors import Corrupted, StoreError
 from labkit.store import tables
 from labkit.store.catalogue import Catalogue
 from labkit.store.clock import now
 from labkit.store.places import writing
-from labkit.store.run_folder import CHECKSUMS, STAGING, RunFolders, claim
+from labkit.store.run_folder import RunFolders
+from labkit.store.staging import CHECKSUMS, STAGING, claim
 
 RECENT = 200
 """Newest finished runs whose folders are looked for when a lab is opened; :func:`check` looks at all."""
@@ -138,10 +140,11 @@ def _missing(catalogue: Catalogue, folders: RunFolders, limit: int) -> list[Find
 
 def _finished(catalogue: Catalogue, limit: int | None) -> list[tuple[str, str, str]]:
     """Id, folder and checksum of runs with a folder, newest first."""
-    table, found, before = tables.runs, [], None  # type: ignore[var-annotated]
+    table, before = tables.runs, None
+    found: list[tuple[str, str, str]] = []
     with catalogue.read() as tx:
         while limit is None or len(found) < limit:
-            where = [table.c.seq < before] if before is not None else []
+            where: list[Any] = [table.c.seq < before] if before is not None else []
             page = tx.select(table, *where, columns=("seq", "id", "folder", "folder_checksum"),
                              order=[table.c.seq.desc()], limit=limit or 5_000)
             found += [(row["id"], row["folder"], row["folder_checksum"]) for row in page if row["folder"]]

@@ -11,38 +11,30 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import xarray as xr
 
-from labkit.core.errors import Corrupted, StoreError
+from labkit.core.errors import Corrupted
 from labkit.store import telemetry as parquet
 from labkit.store import zarr_format
 from labkit.store.clock import now
 from labkit.store.documents import dumps, sha256
 from labkit.store.identifiers import check_id
-from labkit.store.places import LocalPlace, RemotePlace, make_folders, place, sync_folder, write_files, writing
+from labkit.store.places import LocalPlace, RemotePlace, place
+from labkit.store.staging import CHECKSUMS, DOCUMENT, STAGING, LocalStaged, RemoteStaged, Staged
 
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows has no advisory locks of this kind
-    fcntl = None  # type: ignore[assignment]
-
-DOCUMENT, CHECKSUMS, TELEMETRY, FIELDS = "run.json", "checksums.json", "telemetry.parquet", "fields.zarr.zip"
+TELEMETRY, FIELDS = "telemetry.parquet", "fields.zarr.zip"
 FORMAT = 1
 """Version of the folder layout, written in ``run.json``."""
 CHECKED_ON_OPEN = 8_000_000
 """Files up to this size are compared with their checksum when a run is opened; bigger ones by size, and piecewise when
 read (Parquet pages and zip members carry a CRC-32), bytes."""
-STAGING, RUNS, QUARANTINE = "staging", "runs", "quarantine"
+RUNS, QUARANTINE = "runs", "quarantine"
 
 
 class RunFolders:
@@ -91,8 +83,8 @@ class RunFolders:
         folder = f"{RUNS}/{moment:%Y}/{moment:%m}/{check_id(run)}"
         files = _files(run, document, telemetry, attributes, fields or {})
         if isinstance(self.place, RemotePlace):
-            return _RemoteStaged(self.place, run, folder, dict(files))
-        return _LocalStaged(self.place, run, folder, files)
+            return RemoteStaged(self.place, run, folder, dict(files))
+        return LocalStaged(self.place, run, folder, files)
 
     def open(self, folder: str, checksum: str | None = None) -> xr.DataTree:
         """The run as one DataTree: ``telemetry`` and one node per group of fields. Arrays are read when used.
@@ -216,128 +208,6 @@ class _Source:
         return self.where.file(self.path)
 
 
-class Staged:
-    """A finished run, written aside. Use as a context manager: leaving it without publishing discards it."""
-
-    run: str
-    folder: str
-    checksum: str
-    is_published = False
-
-    def publish(self) -> Self:
-        """Move the folder to its final place; the run still does not count until the catalogue row says so."""
-        raise NotImplementedError
-
-    def release(self) -> None:
-        """Say that the catalogue row is committed; afterwards recovery has nothing to look at."""
-
-    def discard(self) -> None:
-        """Remove what was staged or published, when the commit did not happen."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None or not self.is_published:
-            self.discard()
-        else:
-            self.release()
-
-
-class _LocalStaged(Staged):
-    def __init__(self, where: LocalPlace, run: str, folder: str, files: Iterator[tuple[str, bytes]]) -> None:
-        self.run, self.folder, self._root = run, folder, where.root
-        staging = where.root / STAGING
-        self._aside, self._intent = staging / run, staging / f"{run}.intent"
-        with writing(staging):
-            make_folders(staging)
-            self._lock = claim(self._intent, run)
-            try:
-                os.write(self._lock, json.dumps({"run": run, "folder": folder}).encode())
-                os.fsync(self._lock)
-                shutil.rmtree(self._aside, ignore_errors=True)
-                self._aside.mkdir()
-                entries: dict[str, dict[str, Any]] = {}
-                write_files(self._aside, _noting(files, entries))
-                content = _checksums(entries)
-                write_files(self._aside, [(CHECKSUMS, content)])
-            except BaseException:
-                self.discard()
-                raise
-        self.checksum = sha256(content)
-
-    def publish(self) -> Self:
-        target = self._root / self.folder
-        with writing(target):
-            make_folders(target.parent)
-            sync_folder(self._aside.parent)
-            if target.exists():
-                raise StoreError(f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change")
-            os.rename(self._aside, target)
-            sync_folder(target.parent)
-        self.is_published = True
-        return self
-
-    def release(self) -> None:
-        if self._lock >= 0:
-            with suppress(OSError):
-                self._intent.unlink()
-            os.close(self._lock)
-            self._lock = -1
-
-    def discard(self) -> None:
-        shutil.rmtree(self._aside, ignore_errors=True)
-        if self.is_published:
-            shutil.rmtree(self._root / self.folder, ignore_errors=True)
-            self.is_published = False
-        self.release()
-
-
-class _RemoteStaged(Staged):
-    def __init__(self, where: RemotePlace, run: str, folder: str, files: dict[str, bytes]) -> None:
-        self.run, self.folder, self._place, self._files = run, folder, where, files
-        entries = {path: {"sha256": sha256(content), "size": len(content)} for path, content in files.items()}
-        self._files[CHECKSUMS] = _checksums(entries)
-        self.checksum = sha256(self._files[CHECKSUMS])
-
-    def publish(self) -> Self:
-        if self._place.exists(f"{self.folder}/{CHECKSUMS}"):
-            raise StoreError(f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change")
-        last = (DOCUMENT, CHECKSUMS)
-        for path in (*(name for name in self._files if name not in last), *last):
-            self._place.write(f"{self.folder}/{path}", self._files[path])
-        self.is_published = True
-        return self
-
-    def discard(self) -> None:
-        if self.is_published:
-            self._place.remove(self.folder)
-            self.is_published = False
-
-
-def claim(intent: Path, run: str, *, keep: bool = False) -> int:
-    """Create and lock the note that says a process is finishing *run*; the lock ends with the process, however it ends.
-
-    Raises
-    ------
-    StoreError
-        If a living process holds it.
-    """
-    while True:
-        handle = os.open(intent, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(handle).st_nlink:
-                if not keep:
-                    os.ftruncate(handle, 0)
-                return handle
-        except BlockingIOError:
-            os.close(handle)
-            raise StoreError(f"run {run} is being finished by another process", fix="let one process finish a run") from None
-        os.close(handle)
-
-
 def _files(run: str, document: Mapping[str, Any], telemetry: Any, attributes: Mapping[str, Mapping[str, str]] | None,
            fields: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, bytes]]:
     if telemetry is not None:
@@ -356,15 +226,8 @@ def _zipped(files: Iterator[tuple[str, bytes]]) -> bytes:
     return sink.getvalue()
 
 
-def _noting(files: Iterator[tuple[str, bytes]], entries: dict[str, dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
-    for path, content in files:
-        entries[path] = {"sha256": sha256(content), "size": len(content)}
-        yield path, content
-
-
-def _checksums(entries: Mapping[str, Any]) -> bytes:
-    return json.dumps({"algorithm": "sha256", "files": dict(sorted(entries.items()))}, indent=1).encode()
-
-
 def _summary(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in document.items() if isinstance(value, str | int | float) and not isinstance(value, bool)}
+
+
+__all__ = ["CHECKSUMS", "DOCUMENT", "FIELDS", "FORMAT", "QUARANTINE", "RUNS", "STAGING", "TELEMETRY", "RunFolders", "Staged"]

@@ -58,19 +58,22 @@ def query(catalogue: Catalogue, statement: str, *, folders: RunFolders | None = 
     NotFound
         If it names a table that is not there.
     """
+    words = {word.lower() for word in _WORD.findall(statement)}
     with duckdb.connect(":memory:") as connection:
         for setting in _SETTINGS:
             connection.execute(f"SET {setting}")
-        named = _tables_of(connection, statement)
-        words = {word.lower() for word in _WORD.findall(statement)}
+        _require_select(connection, statement)
         with catalogue.read() as tx:
-            for name in named:
+            for name in sorted(words & set(TABLES)):
                 if name == "telemetry":
                     connection.register(name, _telemetry(tx, folders, runs))
                 else:
                     connection.register(name, _arrow(tx, tables.metadata.tables[name], _wanted(statement, words)))
         try:
             return connection.sql(statement).to_arrow_table().to_pandas()
+        except duckdb.CatalogException as error:
+            raise NotFound(f"the query names what is not there: {_first_line(error)}",
+                           allowed=f"tables {', '.join(TABLES)}") from None
         except duckdb.Error as error:
             raise StoreError(f"the query was refused: {_first_line(error)}", allowed=f"one SELECT over {', '.join(TABLES)}",
                              fix="select * from runs limit 5 shows the columns") from None
@@ -85,27 +88,21 @@ def columns() -> dict[str, list[str]]:
     return {**found, "telemetry": ["run", "time"]}
 
 
-def _tables_of(connection: duckdb.DuckDBPyConnection, statement: str) -> list[str]:
-    """Tables that *statement* names, after making sure that it is one SELECT."""
+def _require_select(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
     try:
         statements = connection.extract_statements(statement)
-        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-            raise StoreError("only one SELECT can be run", allowed="SELECT … or WITH … SELECT …",
-                             fix="change data through the lab's methods")
-        named = sorted({name.lower().strip('"') for name in connection.get_table_names(statement)})
     except duckdb.Error as error:
         raise StoreError(f"the query cannot be read: {_first_line(error)}", allowed="one SELECT") from None
-    unknown = [name for name in named if name not in TABLES]
-    if unknown:
-        raise NotFound(f"no table {', '.join(unknown)}", allowed=", ".join(TABLES))
-    return named
+    if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+        raise StoreError("only one SELECT can be run", allowed="SELECT … or WITH … SELECT …",
+                         fix="change data through the lab's methods")
 
 
 def _wanted(statement: str, words: set[str]) -> set[str] | None:
     """Words that may be columns; ``None`` where the statement may mean columns without naming them."""
-    stars = re.sub(r"count\s*\(\s*\*\s*\)", "", statement, flags=re.IGNORECASE)
-    return None if "*" in stars or words & {"natural", "columns", "unpivot", "pivot", "summarize", "describe", "from"} - {"from"} \
-        or re.match(r"\s*from\b", statement, re.IGNORECASE) else words
+    spelled = re.sub(r"count\s*\(\s*\*\s*\)", "", statement, flags=re.IGNORECASE)
+    unspelled = words & {"natural", "columns", "pivot", "unpivot", "summarize", "describe"}
+    return None if "*" in spelled or unspelled or re.match(r"\s*from\b", statement, re.IGNORECASE) else words
 
 
 def _arrow(tx: Transaction, table: sa.Table, wanted: set[str] | None) -> pa.Table:

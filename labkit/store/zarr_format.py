@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numcodecs.vlen import VLenUTF8
-from numcodecs.zstd import Zstd
+from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
+from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
 from xarray.backends.common import BackendArray
 from xarray.core import indexing
 
@@ -151,36 +150,36 @@ class _StoredArray(BackendArray):
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """The values at *key*."""
+        if isinstance(key, indexing.BasicIndexer):
+            return self._values(key.tuple)
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._values)
 
     def _values(self, key: tuple[Any, ...]) -> np.ndarray:
-        if not self.shape:
-            return np.asarray(self._chunk(()))[key] if key else np.asarray(self._chunk(()))
-        picked = [range(n)[part] if isinstance(part, slice) else range(part, part + 1)
+        """The part of the array that *key*, integers and slices, addresses; only the chunks it touches are read."""
+        picked = [range(n)[part] if isinstance(part, slice) else range(n)[part:part + 1] if part >= 0 else range(n)[n + part:]
                   for part, n in zip(key, self.shape, strict=True)]
-        if any(len(part) == 0 for part in picked):
-            return np.empty(self.shape, self.dtype)[key]
-        whole = [sorted({at // size for at in (part[0], part[-1])}) for part, size in zip(picked, self.chunk, strict=True)]
-        spans = [range(part[0], part[-1] + 1) for part in whole]
+        if not all(picked):
+            return np.empty([len(part) for part, k in zip(picked, key, strict=True) if isinstance(k, slice)], self.dtype)
+        spans = [range(min(part) // size, max(part) // size + 1) for part, size in zip(picked, self.chunk, strict=True)]
+        starts = [span.start * size for span, size in zip(spans, self.chunk, strict=True)]
         box = np.empty([len(span) * size for span, size in zip(spans, self.chunk, strict=True)], self.dtype)
         for place in product(*spans):
-            where = tuple(slice((at - span[0]) * size, (at - span[0] + 1) * size)
-                          for at, span, size in zip(place, spans, self.chunk, strict=True))
-            box[where] = self._chunk(place)
-        shift = [span[0] * size for span, size in zip(spans, self.chunk, strict=True)]
-        inside = [slice(part.start - s, part.stop - s if part.stop >= s else None, part.step) if isinstance(k, slice)
-                  else part.start - s for k, part, s in zip(key, picked, shift, strict=True)]
+            corner = [at * size - start for at, size, start in zip(place, self.chunk, starts, strict=True)]
+            box[tuple(slice(at, at + size) for at, size in zip(corner, self.chunk, strict=True))] = self._chunk(place)
+        inside = [slice(part.start - start, part.stop - start if part.stop >= start else None, part.step)
+                  if isinstance(k, slice) else part.start - start for k, part, start in zip(key, picked, starts, strict=True)]
         found: np.ndarray = box[tuple(inside)]
         return found
 
     def _chunk(self, place: tuple[int, ...]) -> np.ndarray:
         raw = _ZSTD.decode(self.read(f"{self.path}/c{_place(place)}"))
         if self.text:
-            return np.asarray(_TEXT.decode(raw), dtype=object).reshape(self.chunk)
-        found = np.frombuffer(raw, dtype=self.dtype.newbyteorder("<"))
+            words: np.ndarray = np.asarray(_TEXT.decode(raw), dtype=object).reshape(self.chunk)
+            return words
+        found: np.ndarray = np.frombuffer(raw, dtype=self.dtype.newbyteorder("<"))
         if found.size != math.prod(self.chunk):
             raise Corrupted(f"{self.path}: chunk {place} holds {found.size} values, not {math.prod(self.chunk)}")
-        return found.reshape(self.chunk).astype(self.dtype, copy=sys.byteorder != "little")
+        return np.asarray(found.reshape(self.chunk), dtype=self.dtype)
 
 
 def _place(index: tuple[int, ...]) -> str:

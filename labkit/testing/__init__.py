@@ -1,6 +1,6 @@
 """Contract kits: inherit a test case, name your plug-in, receive the whole specification.
 
-A package that offers a process tests it with three lines (pytest and hypothesis must be installed)::
+A package that offers a process tests it with three lines (``pip install 'labkit[testing]'``)::
 
     from labkit.testing import ProcessTests
 

@@ -43,4 +43,5 @@ def tests_for(path: str, root: Path) -> tuple[str, ...]:
     others = sorted(
         test.relative_to(root).as_posix() for folder in existing for test in (root / folder).rglob("test_*.py")
     )
-    return tuple(dict.fromkeys([*named, *others]))
+    contracts = [f"tests/contracts/test_{parts[2]}.py"] if layer == "processes" else []
+    return tuple(dict.fromkeys([*named, *others, *(test for test in contracts if (root / test).exists())]))

@@ -125,7 +125,8 @@ def test_a_cut_or_damaged_archive_is_refused_in_one_line(catalogue: Catalogue, l
     archive = tmp_path / "lab.tar.zst"
     backup(catalogue, lab, archive)
     content = archive.read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"no archive at all", content[:200] + b"\x00\x01" + content[202:]):
+    middle = len(content) // 2
+    for damaged in (content[:middle], b"", b"no archive at all", content[:middle] + b"\xff" * 64 + content[middle + 64:]):
         archive.write_bytes(damaged)
         with pytest.raises(StoreError) as caught:
             restore(archive, tmp_path / "again")

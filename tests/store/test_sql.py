@@ -27,7 +27,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Catalogue, R
                     run = runs.create(tx, process="cvd", state="completed", origin="real", tool=f"T{at % 2}", qualified=at == 0,
                                       prediction={"thickness": {"low": at}}, cost=10.0 * at)["id"]
                     runs.record_results(tx, run, [{"name": "t", "value": 100.0 + at}])
-                channels = {"time": np.arange(5.0), "p": np.full(5, float(at))} | ({"extra": np.arange(5)} if at == 3 else {})
+                channels = {"time": np.arange(5.0), "p": np.full(5, float(at))} | ({"lamp": np.arange(5)} if at == 3 else {})
                 with folders.stage(run, {}, telemetry=channels) as staged:
                     staged.publish()
                     with owner.begin() as tx:
@@ -51,7 +51,7 @@ def test_columns_have_their_types(lab: tuple[Catalogue, RunFolders]) -> None:
 
 
 def test_telemetry_of_runs_with_other_channels_fits_one_table(lab: tuple[Catalogue, RunFolders]) -> None:
-    found = sql.query(lab[0], "SELECT r.seq, max(p) p, count(extra) e FROM telemetry t JOIN runs r ON r.id = t.run GROUP BY 1 ORDER BY 1",
+    found = sql.query(lab[0], "SELECT r.seq, max(p) p, count(lamp) e FROM telemetry t JOIN runs r ON r.id = t.run GROUP BY 1 ORDER BY 1",
                       folders=lab[1])
     assert found["p"].tolist() == [0.0, 1.0, 2.0, 3.0]
     assert found["e"].tolist() == [0, 0, 0, 5]
@@ -88,14 +88,14 @@ def test_python_variables_are_no_tables(lab: tuple[Catalogue, RunFolders]) -> No
     import pandas as pd
     mine = pd.DataFrame({"a": [1]})
     assert len(mine) == 1
-    with pytest.raises(NotFound, match="no table mine"):
+    with pytest.raises(NotFound, match="mine does not exist"):
         sql.query(lab[0], "SELECT * FROM mine")
 
 
 def test_a_wrong_name_lists_what_there_is(lab: tuple[Catalogue, RunFolders]) -> None:
     with pytest.raises(NotFound, match="results"):
         sql.query(lab[0], "SELECT * FROM measurements")
-    for hidden in ("users", "settings", "alembic_version", "sqlite_master"):
+    for hidden in ("users", "settings", "organisations", "alembic_version"):
         with pytest.raises(StoreError):
             sql.query(lab[0], f"SELECT * FROM {hidden}")
     with pytest.raises(StoreError, match="thicknes"):

@@ -101,15 +101,13 @@ class SpinCoating(Process):
         """One wafer: a coater takes them singly."""
         return wafers.load(1, sites=9)
 
-    def simulate(
-        self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0
-    ) -> xr.Dataset:
+    def simulate(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None,
+                 seed: int = 0) -> xr.Dataset:
         """Dry film after the recipe's time at speed; solids only, if it stops before the film is dry."""
         return _coated(_own(recipe), wafer, _condition(condition), _own(recipe).spin_time_s, seed)
 
-    def twin(
-        self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0
-    ) -> SpinCoaterTwin:
+    def twin(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None,
+             seed: int = 0) -> SpinCoaterTwin:
         """The coater in time."""
         return SpinCoaterTwin(_own(recipe), wafer, _condition(condition), seed)
 
