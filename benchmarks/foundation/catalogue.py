@@ -8,11 +8,11 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 import xarray as xr
 
 from labkit.core.identity import Principal
@@ -24,9 +24,31 @@ from labkit.store.run_folder import RunFolders
 Figure = dict[str, Any]
 START = datetime(2022, 1, 1, tzinfo=UTC)
 STATES = ("completed",) * 90 + ("anomaly_flagged",) * 6 + ("failed",) * 3 + ("cancelled",)
-COLUMNS = ("org_id", "id", "process", "recipe_name", "recipe_version", "recipe_hash", "tool", "product", "lot", "operator",
-           "state", "verdict", "origin", "qualified", "parent_id", "created", "started", "ended", "duration_s", "progress",
-           "cost", "currency", "folder")
+COLUMNS = (
+    "org_id",
+    "id",
+    "process",
+    "recipe_name",
+    "recipe_version",
+    "recipe_hash",
+    "tool",
+    "product",
+    "lot",
+    "operator",
+    "state",
+    "verdict",
+    "origin",
+    "qualified",
+    "parent_id",
+    "created",
+    "started",
+    "ended",
+    "duration_s",
+    "progress",
+    "cost",
+    "currency",
+    "folder",
+)
 
 
 def million_runs(folder: Path, *, runs: int = 1_000_000) -> list[Figure]:
@@ -46,22 +68,37 @@ def questions(runs: int) -> dict[str, dict[str, Any]]:
     middle = START + timedelta(minutes=runs // 2)
     month = {"created_after": middle, "created_before": middle + timedelta(days=30)}
     asked: dict[str, dict[str, Any]] = {f"sort {sort}": {"sort": sort} for sort in browse.SORTS}
-    values = {"state": "failed", "verdict": "fail", "process": "cvd", "tool": "TUBE-03", "product": "P7", "lot": "L000123",
-              "operator": "op-5", "recipe_name": "recipe-11", "recipe_hash": f"{17:064d}", "origin": "real",
-              "qualified": True, "parent_id": "S00042"}
+    values = {
+        "state": "failed",
+        "verdict": "fail",
+        "process": "cvd",
+        "tool": "TUBE-03",
+        "product": "P7",
+        "lot": "L000123",
+        "operator": "op-5",
+        "recipe_name": "recipe-11",
+        "recipe_hash": f"{17:064d}",
+        "origin": "real",
+        "qualified": True,
+        "parent_id": "S00042",
+    }
     asked |= {f"filter {name}": {name: value} for name, value in values.items()}
     asked |= {f"filter {name}, oldest": {name: value, "sort": "oldest"} for name, value in values.items()}
     asked |= {f"filter {name}, longest": {name: value, "sort": "-duration_s"} for name, value in values.items()}
     narrow, wide = {"thickness_mean_nm": (103.9, 104.0)}, {"thickness_mean_nm": (99.0, 101.0)}
     return asked | {
-        "filter created": month, "filter created, costliest": {**month, "sort": "-cost"},
-        "filter wafer": {"wafer": "W0000321"}, "filter results, narrow": {"results": narrow},
-        "filter results, wide": {"results": wide}, "filter results, wide, longest": {"results": wide, "sort": "-duration_s"},
+        "filter created": month,
+        "filter created, costliest": {**month, "sort": "-cost"},
+        "filter wafer": {"wafer": "W0000321"},
+        "filter results, narrow": {"results": narrow},
+        "filter results, wide": {"results": wide},
+        "filter results, wide, longest": {"results": wide, "sort": "-duration_s"},
         "filter state in": {"state": ["failed", "cancelled"]},
         "filter tool and verdict": {"tool": "TUBE-03", "verdict": "fail"},
         "filter process and results": {"process": "cvd", "results": wide},
         "filter tool and created": {"tool": "TUBE-03", **month},
-        "filter product, operator and state": {"product": "P7", "operator": "op-5", "state": "completed"}}
+        "filter product, operator and state": {"product": "P7", "operator": "op-5", "state": "completed"},
+    }
 
 
 def _browse(catalogue: Catalogue, name: str, arguments: dict[str, Any]) -> Figure:
@@ -71,7 +108,7 @@ def _browse(catalogue: Catalogue, name: str, arguments: dict[str, Any]) -> Figur
         indexed = not any(line.startswith("SCAN runs") or line.startswith("SCAN results") for line in plan)
         slowest, after = 0.0, None
         for _ in range(3):
-            slowest = max(slowest, _median(lambda cursor=after: browse.page(tx, after=cursor, limit=50, **arguments)))
+            slowest = max(slowest, _median(partial(browse.page, tx, after=after, limit=50, **arguments)))
             after = browse.page(tx, after=after, limit=50, **arguments).after
             if after is None:
                 break
@@ -101,8 +138,10 @@ def _fill(cursor: Any, organisation: str, runs: int) -> None:
     cursor.executemany(f"INSERT INTO runs ({', '.join(COLUMNS)}) VALUES ({marks})", _rows(organisation, runs))
     first = cursor.execute("SELECT min(seq) FROM runs").fetchone()[0]
     thickness = np.random.default_rng(7).normal(100.0, 1.5, runs).tolist()
-    cursor.executemany("INSERT INTO results (org_id, run_seq, name, value, units) VALUES (?, ?, 'thickness_mean_nm', ?, 'nm')",
-                       ((organisation, first + at, value) for at, value in enumerate(thickness)))
+    cursor.executemany(
+        "INSERT INTO results (org_id, run_seq, name, value, units) VALUES (?, ?, 'thickness_mean_nm', ?, 'nm')",
+        ((organisation, first + at, value) for at, value in enumerate(thickness)),
+    )
     cursor.executemany("INSERT INTO run_wafers (org_id, run_seq, wafer, slot) VALUES (?, ?, ?, 1)",
                        ((organisation, first + at, f"W{at % 5000:07d}") for at in range(0, runs, 10)))
 
@@ -115,11 +154,31 @@ def _rows(organisation: str, runs: int) -> Iterator[tuple[Any, ...]]:
         duration = draw.uniform(600.0, 7200.0)
         ended = (created + timedelta(seconds=duration)).strftime("%Y-%m-%d %H:%M:%S.%f")
         tool = draw.randrange(20)
-        yield (organisation, f"R{at:09d}", "cvd" if tool < 15 else "lithography", f"recipe-{at % 40}", 1 + at % 5,
-               f"{at % 200:064d}", f"TUBE-{tool:02d}", f"P{at % 12}", f"L{at // 25:06d}", f"op-{draw.randrange(30)}", state,
-               "fail" if state in ("failed", "anomaly_flagged") else "pass", "real" if tool < 5 else "simulated",
-               tool % 2, f"S{at // 1000:05d}" if at % 3 == 0 else None, stamp, stamp, ended, duration, 100.0,
-               draw.uniform(50.0, 500.0), "EUR", f"runs/2022/01/R{at:09d}")
+        yield (
+            organisation,
+            f"R{at:09d}",
+            "cvd" if tool < 15 else "lithography",
+            f"recipe-{at % 40}",
+            1 + at % 5,
+            f"{at % 200:064d}",
+            f"TUBE-{tool:02d}",
+            f"P{at % 12}",
+            f"L{at // 25:06d}",
+            f"op-{draw.randrange(30)}",
+            state,
+            "fail" if state in ("failed", "anomaly_flagged") else "pass",
+            "real" if tool < 5 else "simulated",
+            tool % 2,
+            f"S{at // 1000:05d}" if at % 3 == 0 else None,
+            stamp,
+            stamp,
+            ended,
+            duration,
+            100.0,
+            draw.uniform(50.0, 500.0),
+            "EUR",
+            f"runs/2022/01/R{at:09d}",
+        )
 
 
 def run_folders(folder: Path, *, runs: int = 1_000, samples: int = 6_000) -> list[Figure]:
@@ -127,8 +186,7 @@ def run_folders(folder: Path, *, runs: int = 1_000, samples: int = 6_000) -> lis
     folders = RunFolders(folder / "lab")
     draw = np.random.default_rng(1)
     tube, fields = _telemetry(3_120, 20, draw), {"prediction": _maps(draw), "measured": _maps(draw)}
-    write = [_timed(lambda at=at: folders.stage(f"WRITE{at}", {"process": "cvd"}, telemetry=tube, fields=fields).publish().release())
-             for at in range(20)]
+    write = [_timed(partial(_write, folders, f"WRITE{at}", tube, fields)) for at in range(20)]
     with folders.stage("OPEN", {"process": "cvd"}, telemetry=tube, fields=fields) as staged:
         staged.publish()
         folder_name, checksum = staged.folder, staged.checksum
@@ -139,17 +197,33 @@ def run_folders(folder: Path, *, runs: int = 1_000, samples: int = 6_000) -> lis
             staged.publish()
             rows.append({"id": staged.run, "folder": staged.folder})
     read = _timed(lambda: channel(folders, "c07", rows))
-    return [_figure("write_run", statistics.median(write) * 1e3, "ms", 20.0), _figure("open_run", opened * 1e3, "ms", 50.0),
-            _figure("channel_of_1000_runs", read, "s", 2.0)]
+    return [
+        _figure("write_run", statistics.median(write) * 1e3, "ms", 20.0),
+        _figure("open_run", opened * 1e3, "ms", 50.0),
+        _figure("channel_of_1000_runs", read, "s", 2.0),
+    ]
+
+
+def _write(folders: RunFolders, run: str, telemetry: xr.Dataset, fields: dict[str, xr.Dataset]) -> None:
+    with folders.stage(run, {"process": "cvd"}, telemetry=telemetry, fields=fields) as staged:
+        staged.publish()
 
 
 def _telemetry(samples: int, channels: int, draw: np.random.Generator) -> xr.Dataset:
-    walks = {f"c{n:02d}": ("time", draw.normal(size=samples).cumsum().astype("float32"), {"units": "1"}) for n in range(channels)}
+    walks = {
+        f"c{n:02d}": ("time", draw.normal(size=samples).cumsum().astype("float32"), {"units": "1"})
+        for n in range(channels)
+    }
     return xr.Dataset(walks, {"time": ("time", np.arange(samples, dtype="float64"), {"units": "s"})})
 
 
 def _maps(draw: np.random.Generator) -> xr.Dataset:
-    return xr.Dataset({name: (("slot", "site"), draw.normal(size=(25, 49)), {"units": "nm"}) for name in ("thickness", "rate", "index")})
+    return xr.Dataset(
+        {
+            name: (("slot", "site"), draw.normal(size=(25, 49)), {"units": "nm"})
+            for name in ("thickness", "rate", "index")
+        }
+    )
 
 
 def _figure(name: str, value: float, unit: str, reference: float) -> Figure:

@@ -23,7 +23,7 @@ from labkit.lab.listing import Listing
 from labkit.lab.progress import progress_bar
 from labkit.operations.cost import Rates
 from labkit.operations.limits import ConstraintProfile, limits_for
-from labkit.operations.policy import require
+from labkit.operations.policy import process_permission, require
 from labkit.runs import knowledge, qualify, sweep
 from labkit.runs.execute import Order, execute
 from labkit.runs.predict import Prediction, predict
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-_PERMISSION_PREFIX = {"lithography": "litho", "implantation": "ion"}
 _COLUMNS = ("seq", "started", "recipe_name", "tool", "lot", "state", "verdict", "origin", "duration_s")
 
 
@@ -126,7 +125,7 @@ class Lab:
     def add_tool(self, name: str, process: str, *, seed: int = 0, condition: Condition | None = None,
                  rates: Rates | None = None) -> SimulatedTool:
         """Add a simulated tool. *condition* is how it departs from nominal from its first day; *rates* what it costs."""
-        require(self.principal, f"{_PERMISSION_PREFIX.get(process, process)}:simulate")
+        require(self.principal, process_permission(process, "simulate"))
         chapter = registry.process(process)
         config = {"seed": seed, "rates": (rates or Rates()).model_dump(mode="json"),
                   "condition": (condition or chapter.condition_type()).model_dump(mode="json")}
@@ -192,8 +191,7 @@ class Lab:
         Run
             COMPLETED, or ENGINEER_REVIEW if it was flagged; REJECTED or BLOCKED, with reasons, if it was refused.
         """
-        require(self.principal, f"{_PERMISSION_PREFIX.get(recipe.process, recipe.process)}:create_run"
-                if recipe.process in ("cvd", "lithography", "implantation", "rtp") else "cvd:create_run")
+        require(self.principal, process_permission(recipe.process, "create_run"))
         process = registry.process(recipe.process)
         handle = self.tool(tool or self._only_tool(recipe.process) or self.add_tool(f"SIM-{recipe.process}", recipe.process).name)
         with self._place.catalogue.read() as tx:

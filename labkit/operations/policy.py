@@ -27,6 +27,19 @@ PERMISSIONS: dict[Role, frozenset[str]] = {
 """What each role may do; roles are nested."""
 
 
+_PREFIX = {"implantation": "ion", "lithography": "litho"}
+_BUILT_IN = frozenset({"ion", "rtp", "cvd", "litho"})
+
+
+def process_permission(process: str, action: str) -> str:
+    """Permission to do *action* (``"create_run"``, ``"simulate"`` …) with *process*.
+
+    A plug-in's process is granted to the same roles as the built-in ones, under the name ``cvd:*``.
+    """
+    prefix = _PREFIX.get(process, process)
+    return f"{prefix if prefix in _BUILT_IN else 'cvd'}:{action}"
+
+
 def may(principal: Principal, permission: str) -> bool:
     """Whether *principal*'s role includes *permission*."""
     return permission in PERMISSIONS[principal.role]

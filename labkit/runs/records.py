@@ -35,12 +35,10 @@ def advance(tx: Transaction, run_id: str, *targets: RunState, reason: str = "", 
     IllegalTransition
         If a move is not one the lifecycle has; the transaction then holds nothing of it.
     """
-    current = RunState(rows.get(tx, run_id)["state"])
+    present = current = RunState(rows.get(tx, run_id)["state"])
     for target in targets:
-        move(current, target)
-        last = target is targets[-1]
-        rows.move(tx, run_id, target.value, expected=current.value, reason=reason if last else "", **(changes if last else {}))
-        current = target
+        current = move(current, target)
+    rows.move_through(tx, run_id, [target.value for target in targets], expected=present.value, reason=reason, **changes)
 
 
 def begin_attempt(tx: Transaction, run_id: str, tool: str, owner: str) -> int:

@@ -1,4 +1,5 @@
-"""Content-addressed files: models, reports, exports. The name is the SHA-256 of the content; equal content is kept once."""
+"""Content-addressed files: models, reports, exports. The name is the SHA-256 of the content; equal content is kept
+once."""
 
 from __future__ import annotations
 
@@ -37,8 +38,17 @@ class Artifacts:
         address = sha256(data)
         self._write(address, data)
         if tx.find(tables.artifacts, sha256=address) is None:
-            tx.insert(tables.artifacts, {"sha256": address, "size": len(data), "media_type": media_type, "created": now(),
-                                         "user": tx.principal.user, "origin": origin})
+            tx.insert(
+                tables.artifacts,
+                {
+                    "sha256": address,
+                    "size": len(data),
+                    "media_type": media_type,
+                    "created": now(),
+                    "user": tx.principal.user,
+                    "origin": origin,
+                },
+            )
         if (name is None) != (subject is None):
             raise StoreError("an artifact is linked with both name and subject", fix="give both, or neither")
         if name is not None:
@@ -71,7 +81,9 @@ class Artifacts:
     def linked(self, tx: Transaction, subject: str) -> dict[str, str]:
         """Addresses of a subject's artifacts, by name."""
         table = tables.artifact_links
-        return {row["name"]: row["sha256"] for row in tx.select(table, table.c.subject == subject, order=[table.c.name])}
+        return {
+            row["name"]: row["sha256"] for row in tx.select(table, table.c.subject == subject, order=[table.c.name])
+        }
 
     def find(self, tx: Transaction, subject: str, name: str) -> str:
         """The address of a subject's artifact called *name*.

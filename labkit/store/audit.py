@@ -1,7 +1,8 @@
 """The audit log: append-only, each record bound to the one before by hash, its head signed at intervals.
 
-The chain alone shows a changed or missing record inside it, but not one cut off at the end; therefore heads are signed
-(HMAC-SHA256, key file of the lab, mode 0600) into a separate append-only file. The database refuses updates and deletes.
+The chain alone shows a changed or missing record inside it, but not one cut off at the end; therefore heads are
+signed (HMAC-SHA256, key file of the lab, mode 0600) into a separate append-only file. The database refuses updates
+and deletes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _PAGE = 2_000
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked: records in the chain, the last one whose head is signed, and anchors of a key that is not here."""
+    """What was checked: records in the chain, the last one whose head is signed, and anchors of a key that is not
+    here."""
 
     records: int
     signed: int
@@ -96,7 +98,11 @@ def verify(catalogue: Catalogue) -> Verification:
     organisation = catalogue.principal.organisation
     heads: dict[int, str] = {}
     foreign = 0
-    key = _key(catalogue.folder) if catalogue.folder is not None and (catalogue.folder / "audit" / "key").exists() else None
+    key = (
+        _key(catalogue.folder)
+        if catalogue.folder is not None and (catalogue.folder / "audit" / "key").exists()
+        else None
+    )
     for entry in _anchors(catalogue.folder) if catalogue.folder is not None else ():
         if entry["organisation"] != organisation:
             continue
@@ -129,13 +135,23 @@ def _in_order(tx: Transaction) -> Iterator[Row]:
 
 
 def _digest(organisation: str, row: Mapping[str, Any]) -> str:
-    content = {name: row[name] for name in ("ordinal", "user", "authenticated", "action", "subject", "detail", "previous")}
-    return sha256(canonical({**content, "at": row["at"].isoformat(timespec="microseconds"), "organisation": organisation}))
+    content = {
+        name: row[name] for name in ("ordinal", "user", "authenticated", "action", "subject", "detail", "previous")
+    }
+    return sha256(
+        canonical({**content, "at": row["at"].isoformat(timespec="microseconds"), "organisation": organisation})
+    )
 
 
 def _sign(folder: Path, organisation: str, ordinal: int, head: str) -> None:
     key = _key(folder)
-    entry = {"organisation": organisation, "ordinal": ordinal, "hash": head, "at": now().isoformat(), "key": _key_name(key)}
+    entry = {
+        "organisation": organisation,
+        "ordinal": ordinal,
+        "hash": head,
+        "at": now().isoformat(),
+        "key": _key_name(key),
+    }
     entry["signature"] = _signature(key, entry)
     path = folder / "audit" / "anchors.jsonl"
     with writing(path):
@@ -160,9 +176,15 @@ def _anchors(folder: Path) -> list[dict[str, Any]]:
         return []
     try:
         found = [json.loads(line) for line in lines]
-        return [entry for entry in found if entry["organisation"] and entry["hash"] and int(entry["ordinal"]) and entry["key"]]
+        return [
+            entry
+            for entry in found
+            if entry["organisation"] and entry["hash"] and int(entry["ordinal"]) and entry["key"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
-        raise Corrupted(f"audit anchors in {folder / 'audit'} cannot be parsed", fix="restore the file from a backup") from error
+        raise Corrupted(
+            f"audit anchors in {folder / 'audit'} cannot be parsed", fix="restore the file from a backup"
+        ) from error
 
 
 def _key(folder: Path) -> bytes:

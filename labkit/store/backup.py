@@ -1,8 +1,8 @@
 """Backup of a lab into one archive (tar, zstd) with a manifest of checksums, and its restoration.
 
-The archive holds the catalogue as of one moment, the run folders and artifacts that it refers to, settings and the audit
-anchors. The audit signing key stays out unless asked for: who holds it can sign, and archives travel. A lab restored
-without it verifies its chain, but can no longer check the signatures made before.
+The archive holds the catalogue as of one moment, the run folders and artifacts that it refers to, settings and the
+audit anchors. The audit signing key stays out unless asked for: who holds it can sign, and archives travel. A lab
+restored without it verifies its chain, but can no longer check the signatures made before.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ def backup(catalogue: Catalogue, folder: Path, archive: Path, *, include_keys: b
     """
     folder = folder.absolute()
     if catalogue.url.get_backend_name() != "sqlite" or not catalogue.url.database:
-        raise StoreError("this lab's catalogue is on PostgreSQL, which backs itself up",
-                         fix=f"pg_dump --format=custom --file=catalogue.dump \"{_for_dump(catalogue)}\", and copy {folder} beside it")
+        raise StoreError(
+            "this lab's catalogue is on PostgreSQL, which backs itself up",
+            fix=f'pg_dump --format=custom --file=catalogue.dump "{_for_dump(catalogue)}", and copy {folder} beside it',
+        )
     if archive.exists():
         raise StoreError(f"{archive} exists", fix="name another file, or remove that one")
     database = Path(catalogue.url.database)
@@ -62,7 +64,10 @@ def backup(catalogue: Catalogue, folder: Path, archive: Path, *, include_keys: b
     with writing(archive), tempfile.TemporaryDirectory(prefix="labkit-") as scratch:
         snapshot = Path(scratch) / database.name
         copy_sqlite(database, snapshot)
-        members = [(database.name, snapshot), *((name, folder / name) for name in _members(folder, database, include_keys))]
+        members = [
+            (database.name, snapshot),
+            *((name, folder / name) for name in _members(folder, database, include_keys)),
+        ]
         try:
             manifest = _write(aside, members, database.name, catalogue.lab_id, include_keys, progress)
             with aside.open("rb") as handle:
@@ -94,7 +99,10 @@ def restore(archive: Path, folder: Path) -> dict[str, Any]:
         aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             try:
-                with pa.input_stream(str(archive), compression="zstd") as packed, tarfile.open(fileobj=packed, mode="r|") as tar:
+                with (
+                    pa.input_stream(str(archive), compression="zstd") as packed,
+                    tarfile.open(fileobj=packed, mode="r|") as tar,
+                ):
                     manifest = _unpack(tar, aside)
             except FileNotFoundError:
                 raise StoreError(f"no archive {archive}") from None
@@ -102,7 +110,9 @@ def restore(archive: Path, folder: Path) -> dict[str, Any]:
                 if isinstance(error, OSError) and error.errno is not None:
                     raise
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                raise Corrupted(f"{archive} cannot be read as a backup ({reason})", fix="use another archive") from error
+                raise Corrupted(
+                    f"{archive} cannot be read as a backup ({reason})", fix="use another archive"
+                ) from error
             os.chmod(aside, 0o755)
             if folder.exists():
                 folder.rmdir()
@@ -117,7 +127,9 @@ def _members(folder: Path, database: Path, include_keys: bool) -> Iterator[str]:
     own = {f"{database.name}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
     for root, below, files in os.walk(folder):
         at = Path(root)
-        below[:] = sorted(name for name in below if not (at == folder and name in LEFT_OUT) and not name.startswith("."))
+        below[:] = sorted(
+            name for name in below if not (at == folder and name in LEFT_OUT) and not name.startswith(".")
+        )
         for name in sorted(files):
             path = (at / name).relative_to(folder).as_posix()
             secret = path in KEYS and not include_keys
@@ -177,7 +189,9 @@ def _unpack(tar: tarfile.TarFile, target: Path) -> dict[str, Any]:
     for entry in tar:
         path = PurePosixPath(entry.name)
         if not entry.isreg() or path.is_absolute() or ".." in path.parts or "\\" in entry.name or entry.name in arrived:
-            raise Corrupted(f"the archive holds {entry.name!r}, which does not belong in a backup", fix="use another archive")
+            raise Corrupted(
+                f"the archive holds {entry.name!r}, which does not belong in a backup", fix="use another archive"
+            )
         packed = tar.extractfile(entry)
         if packed is None:
             raise Corrupted(f"the archive's {entry.name} cannot be read")
@@ -186,7 +200,9 @@ def _unpack(tar: tarfile.TarFile, target: Path) -> dict[str, Any]:
             continue
         arrived[entry.name] = _copy(packed, target / path, 0o600 if entry.name in KEYS else 0o644)
     if manifest is None:
-        raise Corrupted("the archive has no manifest: it is incomplete or not a labkit backup", fix="use another archive")
+        raise Corrupted(
+            "the archive has no manifest: it is incomplete or not a labkit backup", fix="use another archive"
+        )
     expected = {name: found["sha256"] for name, found in manifest["files"].items()}
     wrong = sorted(name for name in {*expected, *arrived} if expected.get(name) != arrived.get(name))
     if wrong:

@@ -24,10 +24,38 @@ from labkit.store.tables import FILTER_COLUMNS, results, run_wafers, runs
 FILTERS = (*FILTER_COLUMNS, "created_after", "created_before", "wafer", "results")
 """Names that :func:`page` filters by; ``results`` maps result names to (low, high)."""
 SORTS = ("newest", "oldest", "duration_s", "-duration_s", "cost", "-cost", "ended", "-ended")
-"""Orders that :func:`page` offers; runs without the sorted value are left out, since they have no place in the order."""
-SUMMARY = ("seq", "id", "created", "process", "recipe_name", "recipe_version", "recipe_hash", "tool", "chamber", "product",
-           "lot", "operator", "state", "verdict", "origin", "qualified", "kind", "parent_id", "started", "ended", "duration_s",
-           "progress", "step", "cost", "currency", "error_code", "error_message", "folder")
+"""Orders that :func:`page` offers; runs without the sorted value are left out, since they have no place in the
+order."""
+SUMMARY = (
+    "seq",
+    "id",
+    "created",
+    "process",
+    "recipe_name",
+    "recipe_version",
+    "recipe_hash",
+    "tool",
+    "chamber",
+    "product",
+    "lot",
+    "operator",
+    "state",
+    "verdict",
+    "origin",
+    "qualified",
+    "kind",
+    "parent_id",
+    "started",
+    "ended",
+    "duration_s",
+    "progress",
+    "step",
+    "cost",
+    "currency",
+    "error_code",
+    "error_message",
+    "folder",
+)
 """Columns of a page; :func:`labkit.store.runs.get` has all."""
 FEW = 5_000
 """Matches up to which fetching all of them and sorting is quicker than walking the sorted index, rows."""
@@ -147,7 +175,9 @@ def _of_column(tx: Transaction, name: str, value: Any) -> _Condition:
 
 def _typed(name: str, value: Any) -> Any:
     if isinstance(value, bool) != (name == "qualified"):
-        raise StoreError(f"{name} = {value!r} cannot be filtered by", allowed="True or False" if name == "qualified" else "text")
+        raise StoreError(
+            f"{name} = {value!r} cannot be filtered by", allowed="True or False" if name == "qualified" else "text"
+        )
     return value if name == "qualified" else str(value)
 
 
@@ -161,7 +191,11 @@ def _range(name: str, bounds: Any) -> tuple[float | None, float | None]:
 
 
 def _on_runs(tx: Transaction, clause: sa.ColumnElement[bool], index: str, *, equal: bool = False) -> _Condition:
-    matches = sa.select(runs.c.seq).where(runs.c.org_id == tx.organisation, clause).with_hint(runs, f"INDEXED BY {index}", "sqlite")
+    matches = (
+        sa.select(runs.c.seq)
+        .where(runs.c.org_id == tx.organisation, clause)
+        .with_hint(runs, f"INDEXED BY {index}", "sqlite")
+    )
     return _Condition(clause, matches, index, equal)
 
 
@@ -196,7 +230,9 @@ def _beyond(keys: list[sa.Column[Any]], descending: bool, values: list[Any]) -> 
         values = values[1:]
     elif keys[0].name in ("created", "ended"):
         values = [moment(values[0]), values[1]]
-    bound: Any = sa.tuple_(*(sa.literal(v, k.type) for k, v in zip(keys, values, strict=True))) if len(keys) > 1 else values[0]
+    bound: Any = (
+        sa.tuple_(*(sa.literal(v, k.type) for k, v in zip(keys, values, strict=True))) if len(keys) > 1 else values[0]
+    )
     beyond: sa.ColumnElement[bool] = place < bound if descending else place > bound
     return beyond
 

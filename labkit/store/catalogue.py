@@ -68,7 +68,9 @@ class Catalogue:
             if lab.find(tables.organisations, name=self.principal.organisation) is None:
                 lab.insert(tables.organisations, {"name": self.principal.organisation, "created": now()})
         with self.begin() as tx:
-            tx.put(tables.users, {"name": self.principal.user}, {"role": self.principal.role.value, "first_seen": now()})
+            tx.put(
+                tables.users, {"name": self.principal.user}, {"role": self.principal.role.value, "first_seen": now()}
+            )
 
     def _lab(self, key: str) -> Any:
         with self._read(Principal(self.principal.user, EVERYONE)) as tx:
@@ -149,7 +151,9 @@ class Catalogue:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

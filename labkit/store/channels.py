@@ -50,17 +50,33 @@ def channel(folders: RunFolders, name: str, runs: Iterable[Mapping[str, Any]]) -
         read = list(pool.map(lambda item: _read(folders, name, *item), wanted))
     units = {attrs.get("units", "") for _, _, attrs in read}
     if len(units) > 1:
-        raise SchemaError(f"channel {name!r} is in {' and '.join(sorted(units))}", fix="read runs of one unit at a time")
+        raise SchemaError(
+            f"channel {name!r} is in {' and '.join(sorted(units))}", fix="read runs of one unit at a time"
+        )
     longest = max(len(values) for _, values, _ in read)
     kind = np.result_type(np.float32, *{values.dtype for _, values, _ in read})
     time, samples = np.full((len(read), longest), np.nan), np.full((len(read), longest), np.nan, dtype=kind)
     for row, (seconds, values, _) in enumerate(read):
         time[row, :len(seconds)], samples[row, :len(values)] = seconds, values
-    return xr.DataArray(samples, dims=("run", "sample"), name=name, attrs=read[0][2], coords={
-        "run": [run for run, _ in wanted], "time": (("run", "sample"), time, {"units": "s", "long_name": "time since start"})})
+    return xr.DataArray(
+        samples,
+        dims=("run", "sample"),
+        name=name,
+        attrs=read[0][2],
+        coords={
+            "run": [run for run, _ in wanted],
+            "time": (("run", "sample"), time, {"units": "s", "long_name": "time since start"}),
+        },
+    )
 
 
 def _read(folders: RunFolders, name: str, run: str, folder: str) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     path = f"{folder}/{TELEMETRY}"
-    found = parquet.read_columns(folders.place.source(path), [parquet.TIME, name] if name != parquet.TIME else [name], f"run {run}")
-    return found.column(0).to_numpy(), found.column(found.num_columns - 1).to_numpy(), parquet.units_of(found.schema.field(name))
+    found = parquet.read_columns(
+        folders.place.source(path), [parquet.TIME, name] if name != parquet.TIME else [name], f"run {run}"
+    )
+    return (
+        found.column(0).to_numpy(),
+        found.column(found.num_columns - 1).to_numpy(),
+        parquet.units_of(found.schema.field(name)),
+    )

@@ -1,6 +1,7 @@
 """JSON documents as the store keeps them: plain types, canonical text, checksums.
 
-Non-finite numbers become ``null``: JSON has no others, and a database that refused a failed run's NaN would lose the run.
+Non-finite numbers become ``null``: JSON has no others, and a database that refused a failed run's NaN would lose the
+run.
 """
 
 from __future__ import annotations

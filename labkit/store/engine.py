@@ -1,4 +1,5 @@
-"""Database engines: SQLite so that no concurrent update is lost and no acknowledged commit vanishes; PostgreSQL by URL."""
+"""Database engines: SQLite so that no concurrent update is lost and no acknowledged commit vanishes; PostgreSQL by
+URL."""
 
 from __future__ import annotations
 
@@ -35,7 +36,9 @@ def database_url(location: str | Path) -> sa.URL:
     try:
         url = sa.make_url(text)
     except exc.ArgumentError:
-        raise StoreError("the catalogue's URL cannot be read", allowed="a file path or postgresql://user@host/name") from None
+        raise StoreError(
+            "the catalogue's URL cannot be read", allowed="a file path or postgresql://user@host/name"
+        ) from None
     backend = url.get_backend_name()
     if backend in ("postgresql", "postgres"):
         return url.set(drivername="postgresql+psycopg")
@@ -59,7 +62,9 @@ def create_engine(url: sa.URL) -> sa.Engine:
     try:
         engine = sa.create_engine(url, **options)
     except ModuleNotFoundError as error:
-        raise StoreError(f"PostgreSQL needs the package {error.name!r}", fix="pip install 'labkit[postgresql]'") from None
+        raise StoreError(
+            f"PostgreSQL needs the package {error.name!r}", fix="pip install 'labkit[postgresql]'"
+        ) from None
     if url.get_backend_name() == "sqlite":
         engine.dialect.statement_compiler = _HintingCompiler
         event.listen(engine, "connect", _prepare_sqlite)

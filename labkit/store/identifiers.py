@@ -1,4 +1,5 @@
-"""Identifiers that sort by the time they were made (ULID: 48 bits of milliseconds, 80 random bits, Crockford base 32)."""
+"""Identifiers that sort by the time they were made (ULID: 48 bits of milliseconds, 80 random bits, Crockford base
+32)."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def add_training_row(tx: Transaction, run: str, *, family: str, inputs: Mapping[
 def training_rows(tx: Transaction, *, process: str, origins: Sequence[str], tool: str | None = None,
                   family: str | None = None, qualified: bool | None = None, excluded: bool = False,
                   limit: int | None = None) -> list[Row]:
-    """Rows to learn from, oldest first; *origins* must be said, so that simulated data never slips into a real tool's model.
+    """Rows to learn from, oldest first; *origins* must be said, so that simulated data never slips into a real tool's
+    model.
 
     With *limit* the newest that many. *excluded* rows come along only when asked for.
     """
@@ -78,9 +79,23 @@ def suggest(tx: Transaction, *, kind: str, tool: str, process: str, changes: Map
             recipe_version: int | None = None) -> str:
     """Propose a correction (*changes* by recipe path) for a person to decide on; returns its id."""
     identifier = new_id()
-    tx.insert(tables.suggestions, {
-        "id": identifier, "kind": kind, "tool": tool, "process": process, "family": family, "run": run, "changes": changes,
-        "reason": reason, "recipe_name": recipe_name, "recipe_version": recipe_version, "status": "proposed", "created": now()})
+    tx.insert(
+        tables.suggestions,
+        {
+            "id": identifier,
+            "kind": kind,
+            "tool": tool,
+            "process": process,
+            "family": family,
+            "run": run,
+            "changes": changes,
+            "reason": reason,
+            "recipe_name": recipe_name,
+            "recipe_version": recipe_version,
+            "status": "proposed",
+            "created": now(),
+        },
+    )
     return identifier
 
 
@@ -102,7 +117,9 @@ def decide(tx: Transaction, suggestion: str, *, approved: bool) -> Row:
     return tx.get(tables.suggestions, id=suggestion)
 
 
-def suggestions(tx: Transaction, *, status: str | None = None, tool: str | None = None, process: str | None = None) -> list[Row]:
+def suggestions(
+    tx: Transaction, *, status: str | None = None, tool: str | None = None, process: str | None = None
+) -> list[Row]:
     """Suggestions, oldest first."""
     table = tables.suggestions
     where = [table.c[name] == value for name, value in (("status", status), ("tool", tool), ("process", process))

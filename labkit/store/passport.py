@@ -34,7 +34,9 @@ def add_wafer(tx: Transaction, wafer: str, *, lot: str | None = None, sample: st
             add_lot(tx, lot, product=product)
         tx.insert(tables.wafers, {"id": wafer, "lot": lot, "sample": sample, "product": product, "created": now()})
     elif lot is not None and found["lot"] not in (None, lot):
-        raise StoreError(f"wafer {wafer!r} belongs to lot {found['lot']!r}, not {lot!r}", fix="give the wafer another id")
+        raise StoreError(
+            f"wafer {wafer!r} belongs to lot {found['lot']!r}, not {lot!r}", fix="give the wafer another id"
+        )
 
 
 def place(tx: Transaction, run: str, wafers: Mapping[str, int | None]) -> None:
@@ -59,7 +61,9 @@ def place(tx: Transaction, run: str, wafers: Mapping[str, int | None]) -> None:
     tx.insert_many(tables.wafers, [{"id": wafer, "lot": row["lot"], "product": row["product"], "created": now()}
                                    for wafer in wafers if wafer not in known])
     tx.delete(tables.run_wafers, tables.run_wafers.c.run_seq == row["seq"], tables.run_wafers.c.wafer.in_(list(wafers)))
-    tx.insert_many(tables.run_wafers, [{"run_seq": row["seq"], "wafer": wafer, "slot": slot} for wafer, slot in wafers.items()])
+    tx.insert_many(
+        tables.run_wafers, [{"run_seq": row["seq"], "wafer": wafer, "slot": slot} for wafer, slot in wafers.items()]
+    )
 
 
 def wafers_of(tx: Transaction, run: str) -> dict[str, int | None]:
@@ -83,8 +87,23 @@ def wafer(tx: Transaction, wafer: str) -> Row:
 def history(tx: Transaction, wafer: str) -> list[Row]:
     """The runs a wafer went through, first one first: id, process, tool, recipe, slot, state, verdict, times."""
     link, run = tables.run_wafers, tables.runs
-    columns: list[Any] = [run.c[name] for name in ("id", "process", "tool", "chamber", "recipe_name", "recipe_hash", "state",
-                                                   "verdict", "origin", "qualified", "started", "ended")]
+    columns: list[Any] = [
+        run.c[name]
+        for name in (
+            "id",
+            "process",
+            "tool",
+            "chamber",
+            "recipe_name",
+            "recipe_hash",
+            "state",
+            "verdict",
+            "origin",
+            "qualified",
+            "started",
+            "ended",
+        )
+    ]
     statement = sa.select(*columns, link.c.slot).select_from(
         link.join(run, sa.and_(run.c.seq == link.c.run_seq, run.c.org_id == link.c.org_id)))
     return [dict(row) for row in tx.execute(statement.where(link.c.wafer == wafer).order_by(link.c.run_seq)).mappings()]

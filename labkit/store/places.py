@@ -112,7 +112,9 @@ class RemotePlace:
         try:
             self.filesystem, self.root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise StoreError(f"storage URL {url!r} cannot be used: {error}", fix="install the fsspec package it needs") from error
+            raise StoreError(
+                f"storage URL {url!r} cannot be used: {error}", fix="install the fsspec package it needs"
+            ) from error
 
     def _path(self, path: str) -> str:
         return f"{self.root.rstrip('/')}/{path}"
@@ -189,8 +191,11 @@ class writing:  # noqa: N801
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, OSError):
-            remedy = {28: "free space and repeat; nothing partial was kept", 30: "make the folder writable",
-                      13: "make the folder writable, or open the lab elsewhere"}.get(error.errno or 0, "check the folder and the disk")
+            remedy = {
+                28: "free space and repeat; nothing partial was kept",
+                30: "make the folder writable",
+                13: "make the folder writable, or open the lab elsewhere",
+            }.get(error.errno or 0, "check the folder and the disk")
             raise StoreError(f"{self.path} cannot be written ({error.strerror or error})", fix=remedy) from error
 
 

@@ -32,10 +32,25 @@ def save(tx: Transaction, document: Mapping[str, Any], *, name: str, version: in
                          allowed="versions are written once", fix=f"save it as version {latest_version(tx, name) + 1}")
     other = tx.select(TABLE, TABLE.c.name == name, TABLE.c.process != process, columns=("process",), limit=1)
     if other:
-        raise StoreError(f"recipe {name!r} belongs to process {other[0]['process']!r}", fix="give this one another name")
-    tx.insert(TABLE, {"name": name, "version": version, "process": process, "content_hash": content_hash,
-                      "document": {**document, "status": "draft"}, "status": "draft", "author": tx.principal.user,
-                      "created": now(), "hazard_level": hazard_level, "parent_version": parent_version, "notes": list(notes)})
+        raise StoreError(
+            f"recipe {name!r} belongs to process {other[0]['process']!r}", fix="give this one another name"
+        )
+    tx.insert(
+        TABLE,
+        {
+            "name": name,
+            "version": version,
+            "process": process,
+            "content_hash": content_hash,
+            "document": {**document, "status": "draft"},
+            "status": "draft",
+            "author": tx.principal.user,
+            "created": now(),
+            "hazard_level": hazard_level,
+            "parent_version": parent_version,
+            "notes": list(notes),
+        },
+    )
     return tx.get(TABLE, name=name, version=version)
 
 
@@ -57,7 +72,9 @@ def get(tx: Transaction, name: str, version: int | None = None) -> Row:
         version = latest_version(tx, name)
         if version == 0:
             known = {row["name"] for row in tx.select(TABLE, columns=("name",), limit=200)}
-            raise NotFound(f"no recipe {name!r} in organisation {tx.organisation!r}", allowed=", ".join(sorted(known)[:20]) or None)
+            raise NotFound(
+                f"no recipe {name!r} in organisation {tx.organisation!r}", allowed=", ".join(sorted(known)[:20]) or None
+            )
     return _shown(tx.get(TABLE, name=name, version=version))
 
 
@@ -90,8 +107,10 @@ def approve(tx: Transaction, name: str, version: int, content_hash: str, *, note
     if tx.principal.role not in (Role.ENGINEER, Role.ADMIN):
         raise PermissionDenied(f"a {tx.principal.role.value} cannot approve recipes", allowed="engineer, admin")
     if row["content_hash"] != content_hash:
-        raise StoreError(f"recipe {name!r} version {version} has hash {row['content_hash'][:12]}, not {content_hash[:12]}",
-                         fix="read the recipe again, then approve what you read")
+        raise StoreError(
+            f"recipe {name!r} version {version} has hash {row['content_hash'][:12]}, not {content_hash[:12]}",
+            fix="read the recipe again, then approve what you read",
+        )
     if row["status"] != "draft":
         raise StoreError(f"recipe {name!r} version {version} is {row['status']}", allowed="only drafts are approved")
     at = now()

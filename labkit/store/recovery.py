@@ -1,7 +1,8 @@
 """After a crash: what a dead process left between writing a run's folder and committing its row, and what is damaged.
 
-A process that finishes a run holds a lock on ``staging/<run>.intent`` until its commit; the lock dies with it. So opening a
-lab has to look only at runs that were being finished, however many there are, and never touches a living process's work.
+A process that finishes a run holds a lock on ``staging/<run>.intent`` until its commit; the lock dies with it. So
+opening a lab has to look only at runs that were being finished, however many there are, and never touches a living
+process's work.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def recover(catalogue: Catalogue, folders: RunFolders) -> list[Finding]:
 
 
 def check(catalogue: Catalogue, folders: RunFolders) -> list[Finding]:
-    """Like :func:`recover`, for every folder and every row of the organisation, reading all files against their checksums."""
+    """Like :func:`recover`, for every folder and every row of the organisation, reading all files against their
+    checksums."""
     found = [*_unfinished(catalogue, folders), *_strays(catalogue, folders)]
     for run, folder, checksum in _finished(catalogue, None):
         try:
@@ -160,6 +162,14 @@ def _report(catalogue: Catalogue, finding: Finding) -> Finding:
         known = tx.select(table, table.c.kind == "run", table.c.subject == finding.run, table.c.resolved_at.is_(None),
                           table.c.reason == finding.what)
         if not known:
-            tx.insert(table, {"kind": "run", "subject": finding.run, "reason": finding.what, "moved_to": finding.moved_to,
-                              "at": now()})
+            tx.insert(
+                table,
+                {
+                    "kind": "run",
+                    "subject": finding.run,
+                    "reason": finding.what,
+                    "moved_to": finding.moved_to,
+                    "at": now(),
+                },
+            )
     return finding

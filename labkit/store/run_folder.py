@@ -1,10 +1,10 @@
 """The folder of one finished run: telemetry (Parquet), gridded fields (Zarr v3), ``run.json``, checksums; immutable.
 
-The fields are one Zarr hierarchy in a zip file, which zarr-python opens with ``ZipStore``: four files per run instead of
-some fifty, since a million runs must fit a file system's inodes and each file costs a flush to the disk.
+The fields are one Zarr hierarchy in a zip file, which zarr-python opens with ``ZipStore``: four files per run instead
+of some fifty, since a million runs must fit a file system's inodes and each file costs a flush to the disk.
 
-``staged = folders.stage(…)``; ``staged.publish()``; commit ``staged.folder`` and ``staged.checksum`` in the catalogue (the
-commit point); ``staged.release()``. What a crash leaves in between is cleared by :mod:`labkit.store.recovery`.
+``staged = folders.stage(…)``; ``staged.publish()``; commit ``staged.folder`` and ``staged.checksum`` in the catalogue
+(the commit point); ``staged.release()``. What a crash leaves in between is cleared by :mod:`labkit.store.recovery`.
 """
 
 from __future__ import annotations
@@ -98,14 +98,18 @@ class RunFolders:
         """
         manifest = self._manifest(folder, checksum)
         self._compare_sizes(folder, manifest)
-        checked = {path: self._read(folder, path, manifest) for path, (_, size) in manifest.items() if size <= CHECKED_ON_OPEN}
+        checked = {
+            path: self._read(folder, path, manifest) for path, (_, size) in manifest.items() if size <= CHECKED_ON_OPEN
+        }
         document = json.loads(checked.get(DOCUMENT) or self._read(folder, DOCUMENT, manifest))
         nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=_summary(document))}
         if TELEMETRY in manifest:
             lazy = parquet.LazyTelemetry(_Source(self.place, f"{folder}/{TELEMETRY}"), f"run folder {folder}")
             nodes["telemetry"] = lazy.dataset()
         if FIELDS in manifest:
-            nodes.update(zarr_format.decode(_Members(_Source(self.place, f"{folder}/{FIELDS}"), f"run folder {folder}")))
+            nodes.update(
+                zarr_format.decode(_Members(_Source(self.place, f"{folder}/{FIELDS}"), f"run folder {folder}"))
+            )
         return xr.DataTree.from_dict(nodes, name=str(document.get("id", folder.rpartition("/")[2])))
 
     def document(self, folder: str, checksum: str | None = None) -> dict[str, Any]:
@@ -227,7 +231,22 @@ def _zipped(files: Iterator[tuple[str, bytes]]) -> bytes:
 
 
 def _summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in document.items() if isinstance(value, str | int | float) and not isinstance(value, bool)}
+    return {
+        key: value
+        for key, value in document.items()
+        if isinstance(value, str | int | float) and not isinstance(value, bool)
+    }
 
 
-__all__ = ["CHECKSUMS", "DOCUMENT", "FIELDS", "FORMAT", "QUARANTINE", "RUNS", "STAGING", "TELEMETRY", "RunFolders", "Staged"]
+__all__ = [
+    "CHECKSUMS",
+    "DOCUMENT",
+    "FIELDS",
+    "FORMAT",
+    "QUARANTINE",
+    "RUNS",
+    "STAGING",
+    "TELEMETRY",
+    "RunFolders",
+    "Staged",
+]

@@ -6,7 +6,7 @@ compare-and-swap, leaves a transition behind, and happens in the caller's transa
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,9 @@ def update(tx: Transaction, run: str, **changes: Any) -> None:
     """Change columns of *run*; its state is changed with :func:`move` only."""
     fixed = {"id", "seq", "state", "org_id"} & set(changes)
     if fixed:
-        raise StoreError(f"column {', '.join(sorted(fixed))} of a run cannot be set", fix="change a state with runs.move(…)")
+        raise StoreError(
+            f"column {', '.join(sorted(fixed))} of a run cannot be set", fix="change a state with runs.move(…)"
+        )
     tx.update(tables.runs, {"id": run}, changes)
 
 
@@ -68,11 +70,38 @@ def move(tx: Transaction, run: str, target: str, *, expected: str | Collection[s
     allowed = [expected] if isinstance(expected, str) else list(expected)
     present = get(tx, run)["state"]
     statement = sa.update(tables.runs).where(tables.runs.c.id == run, tables.runs.c.state.in_(allowed))
-    done = tx.execute(statement.values(**accepted(tables.runs, changes), state=target)).rowcount if present in allowed else 0
+    done = (
+        tx.execute(statement.values(**accepted(tables.runs, changes), state=target)).rowcount
+        if present in allowed
+        else 0
+    )
     if not done:
-        raise IllegalTransition(f"run {run} is {present}, so it cannot become {target}", allowed=f"from {', '.join(allowed)}")
+        raise IllegalTransition(
+            f"run {run} is {present}, so it cannot become {target}", allowed=f"from {', '.join(allowed)}"
+        )
     tx.insert(tables.transitions, {"run": run, "origin": present, "target": target, "at": now(),
                                    "by": tx.principal.user, "reason": reason or None})
+
+
+def move_through(tx: Transaction, run: str, targets: Sequence[str], *, expected: str, reason: str = "",
+                 **changes: Any) -> None:
+    """Move *run* from *expected* through *targets* in one step, leaving a transition for each; *changes* come with
+    the last.
+
+    Raises
+    ------
+    IllegalTransition
+        If it is in another state by now.
+    """
+    statement = sa.update(tables.runs).where(tables.runs.c.id == run, tables.runs.c.state == expected)
+    if not tx.execute(statement.values(**accepted(tables.runs, changes), state=targets[-1])).rowcount:
+        present = get(tx, run)["state"]
+        raise IllegalTransition(f"run {run} is {present}, so it cannot become {targets[0]}", allowed=f"from {expected}")
+    at, by, origins = now(), tx.principal.user, [expected, *targets[:-1]]
+    tx.insert_many(tables.transitions, [
+        {"run": run, "origin": origin, "target": target, "at": at, "by": by,
+         "reason": (reason or None) if target is targets[-1] else None}
+        for origin, target in zip(origins, targets, strict=True)])
 
 
 def history(tx: Transaction, run: str) -> list[Row]:
@@ -86,7 +115,9 @@ def progress(tx: Transaction, run: str, percent: float, step: str = "") -> None:
     tx.update(tables.runs, {"id": run}, {"progress": min(max(float(percent), 0.0), 100.0), "step": step})
 
 
-def start_attempt(tx: Transaction, run: str, *, state: str = "running", worker: str = "", fence: int | None = None) -> int:
+def start_attempt(
+    tx: Transaction, run: str, *, state: str = "running", worker: str = "", fence: int | None = None
+) -> int:
     """Add the next attempt at *run*; returns its ordinal, from 1."""
     get(tx, run)
     ordinals = [row["ordinal"] for row in attempts(tx, run)]
@@ -129,11 +160,13 @@ def results(tx: Transaction, run: str) -> dict[str, Row]:
     return {row.pop("name"): row for row in found}
 
 
-def results_of(tx: Transaction, runs: Iterable[Mapping[str, Any]], names: Collection[str] = ()) -> dict[str, dict[str, float]]:
+def results_of(
+    tx: Transaction, runs: Iterable[Mapping[str, Any]], names: Collection[str] = ()
+) -> dict[str, dict[str, float]]:
     """Result values of many run rows at once: ``{run id: {name: value}}``."""
     by_seq = {row["seq"]: row["id"] for row in runs}
-    table, found = tables.results, {run: {} for run in by_seq.values()}  # type: dict[str, dict[str, float]]
-    keys = list(by_seq)
+    found: dict[str, dict[str, float]] = {run: {} for run in by_seq.values()}
+    table, keys = tables.results, list(by_seq)
     for first in range(0, len(keys), 500):
         where = [table.c.run_seq.in_(keys[first:first + 500])] + ([table.c.name.in_(list(names))] if names else [])
         for row in tx.select(table, *where, columns=("run_seq", "name", "value")):
@@ -142,7 +175,8 @@ def results_of(tx: Transaction, runs: Iterable[Mapping[str, Any]], names: Collec
 
 
 def record_violations(tx: Transaction, run: str, violations: Iterable[Mapping[str, Any]]) -> None:
-    """Keep broken limits of *run* (``quantity``, ``severity``, ``value``, ``low``, ``high``, ``units``, ``stage`` …)."""
+    """Keep broken limits of *run* (``quantity``, ``severity``, ``value``, ``low``, ``high``, ``units``, ``stage``
+    …)."""
     get(tx, run)
     for row in violations:
         bounds = {name: _finite(row.get(name)) for name in ("value", "low", "high")}
@@ -164,7 +198,9 @@ def commit_folder(tx: Transaction, run: str, folder: str, checksum: str, **chang
     """
     row = get(tx, run)
     if row["folder"] is not None and (row["folder"], row["folder_checksum"]) != (folder, checksum):
-        raise StoreError(f"run {run} already has its folder {row['folder']}", fix="finished runs do not change; start a new run")
+        raise StoreError(
+            f"run {run} already has its folder {row['folder']}", fix="finished runs do not change; start a new run"
+        )
     update(tx, run, **{**changes, "folder": folder, "folder_checksum": checksum})
 
 
@@ -185,5 +221,23 @@ def _finite(value: Any) -> float | None:
     return number if abs(number) < float("inf") else None
 
 
-__all__ = ["NotFound", "attempts", "commit_folder", "create", "duration", "get", "history", "last", "move", "move_attempt",
-           "progress", "record_results", "record_violations", "results", "results_of", "start_attempt", "update", "violations"]
+__all__ = [
+    "NotFound",
+    "attempts",
+    "commit_folder",
+    "create",
+    "duration",
+    "get",
+    "history",
+    "last",
+    "move",
+    "move_attempt",
+    "progress",
+    "record_results",
+    "record_violations",
+    "results",
+    "results_of",
+    "start_attempt",
+    "update",
+    "violations",
+]

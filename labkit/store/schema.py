@@ -51,7 +51,8 @@ def bring_up_to_date(engine: sa.Engine) -> tuple[str | None, Path | None]:
     Returns
     -------
     tuple
-        The revision found (``None`` for a new catalogue) and the backup made before migrating (``None`` if there was none).
+        The revision found (``None`` for a new catalogue) and the backup made before migrating (``None`` if there was
+        none).
 
     Raises
     ------
@@ -62,8 +63,11 @@ def bring_up_to_date(engine: sa.Engine) -> tuple[str | None, Path | None]:
     if found == HEAD:
         return found, None
     if found is not None and found not in REVISIONS:
-        raise StoreError(f"this lab was written by labkit {_writer(engine)} (catalogue revision {found}); this is labkit "
-                         f"{labkit_version()} (revision {HEAD})", fix=f"pip install 'labkit>={_writer(engine)}'")
+        raise StoreError(
+            f"this lab was written by labkit {_writer(engine)} (catalogue revision {found}); this is labkit "
+            f"{labkit_version()} (revision {HEAD})",
+            fix=f"pip install 'labkit>={_writer(engine)}'",
+        )
     saved = _backup(engine, found) if found is not None else None
     with in_words(engine.url):
         _migrate(engine)
@@ -87,14 +91,17 @@ def _migrate(engine: sa.Engine) -> None:
 def _writer(engine: sa.Engine) -> str:
     try:
         with engine.connect() as connection:
-            found = connection.execute(sa.text("SELECT value FROM settings WHERE org_id = '*' AND key = 'labkit_version'"))
+            found = connection.execute(
+                sa.text("SELECT value FROM settings WHERE org_id = '*' AND key = 'labkit_version'")
+            )
             return str(found.scalar_one()).strip('"')
     except sa.exc.SQLAlchemyError:
         return "of a newer version"
 
 
 def _backup(engine: sa.Engine, found: str) -> Path | None:
-    """A copy of a SQLite catalogue beside it; PostgreSQL migrates in one transaction and is backed up by its own means."""
+    """A copy of a SQLite catalogue beside it; PostgreSQL migrates in one transaction and is backed up by its own
+    means."""
     if engine.dialect.name != "sqlite" or not engine.url.database:
         return None
     target = Path(f"{engine.url.database}.{found}.backup")

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.sql.elements import BinaryExpression, BindParameter, BooleanClauseList, ColumnClause, ColumnElement, Grouping
+from sqlalchemy.sql.elements import (
+    BinaryExpression,
+    BindParameter,
+    BooleanClauseList,
+    ColumnClause,
+    Grouping,
+)
 from sqlalchemy.sql.operators import and_, eq
 from sqlalchemy.sql.selectable import AliasedReturnsRows, FromClause, SelectBase, Subquery, TableClause
 
 from labkit.core.errors import PermissionDenied
 
-Statement = TypeVar("Statement", sa.Select[Any], sa.Update, sa.Delete)
+Statement = TypeVar("Statement", bound=sa.Select[Any] | sa.Update | sa.Delete)
 
 
 def scoped(statement: Statement, organisation: str) -> Statement:
@@ -27,7 +33,8 @@ def scoped(statement: Statement, organisation: str) -> Statement:
     bound = _bound(statement.whereclause, organisation)
     for table in named:
         if table not in bound:
-            statement = statement.where(table.c.org_id == organisation)
+            narrowed: Any = statement.where(table.c.org_id == organisation)
+            statement = narrowed
     if isinstance(statement, sa.Update) and "org_id" in _assigned(statement):
         raise PermissionDenied("a row cannot be moved to another organisation")
     for inner in nested:
@@ -66,9 +73,7 @@ def _level(statement: Any) -> tuple[set[Any], list[Any]]:
             nested.append(element)
         elif isinstance(element, Subquery | sa.CTE):
             nested.append(element.element)
-        elif isinstance(element, AliasedReturnsRows) and isinstance(element.element, sa.Table):
-            tables.add(element)
-        elif isinstance(element, sa.Table):
+        elif isinstance(getattr(element, "element", element), sa.Table):
             tables.add(element)
         else:
             pending.extend(_parts(element))
@@ -92,13 +97,19 @@ def _assigned(statement: sa.Update) -> set[str]:
     return {str(getattr(key, "key", key)) for key in keys}
 
 
-def _bound(clause: ColumnElement[Any] | None, organisation: str) -> set[Any]:
+def _bound(clause: Any, organisation: str) -> set[Any]:
     """Tables whose ``org_id`` *clause* ties to *organisation* in every row it lets through."""
     if isinstance(clause, Grouping):
         return _bound(clause.element, organisation)
     if isinstance(clause, BooleanClauseList) and clause.operator is and_:
         return {table for part in clause.clauses for table in _bound(part, organisation)}
-    if (isinstance(clause, BinaryExpression) and clause.operator is eq and isinstance(clause.right, BindParameter)
-            and clause.right.value == organisation and isinstance(clause.left, ColumnClause) and clause.left.key == "org_id"):
+    if (
+        isinstance(clause, BinaryExpression)
+        and clause.operator is eq
+        and isinstance(clause.right, BindParameter)
+        and clause.right.value == organisation
+        and isinstance(clause.left, ColumnClause)
+        and clause.left.key == "org_id"
+    ):
         return {clause.left.table}
     return set()

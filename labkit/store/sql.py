@@ -1,7 +1,7 @@
 """Read-only SQL over one organisation's catalogue and telemetry, run by DuckDB in memory.
 
-Only the tables and columns that a statement names are copied to DuckDB, already filtered by organisation; DuckDB then has
-no way to files, network or other organisations.
+Only the tables and columns that a statement names are copied to DuckDB, already filtered by organisation; DuckDB then
+has no way to files, network or other organisations.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def query(catalogue: Catalogue, statement: str, *, folders: RunFolders | None = 
     Parameters
     ----------
     statement : str
-        DuckDB SQL: one ``SELECT`` or ``WITH … SELECT`` over :data:`TABLES`. ``runs``, ``results`` and ``run_wafers`` also
-        have the run's id as ``run``.
+        DuckDB SQL: one ``SELECT`` or ``WITH … SELECT`` over :data:`TABLES`. ``runs``, ``results`` and ``run_wafers``
+        also have the run's id as ``run``.
     folders : RunFolders, optional
         Needed for ``telemetry``.
     runs : iterable of mapping, optional
@@ -70,13 +70,17 @@ def query(catalogue: Catalogue, statement: str, *, folders: RunFolders | None = 
                 else:
                     connection.register(name, _arrow(tx, tables.metadata.tables[name], _wanted(statement, words)))
         try:
-            return connection.sql(statement).to_arrow_table().to_pandas()
+            answer: pd.DataFrame = connection.sql(statement).to_arrow_table().to_pandas()
+            return answer
         except duckdb.CatalogException as error:
             raise NotFound(f"the query names what is not there: {_first_line(error)}",
                            allowed=f"tables {', '.join(TABLES)}") from None
         except duckdb.Error as error:
-            raise StoreError(f"the query was refused: {_first_line(error)}", allowed=f"one SELECT over {', '.join(TABLES)}",
-                             fix="select * from runs limit 5 shows the columns") from None
+            raise StoreError(
+                f"the query was refused: {_first_line(error)}",
+                allowed=f"one SELECT over {', '.join(TABLES)}",
+                fix="select * from runs limit 5 shows the columns",
+            ) from None
 
 
 def columns() -> dict[str, list[str]]:
@@ -107,7 +111,9 @@ def _wanted(statement: str, words: set[str]) -> set[str] | None:
 
 def _arrow(tx: Transaction, table: sa.Table, wanted: set[str] | None) -> pa.Table:
     """The organisation's rows of *table* with the *wanted* columns, JSON as text."""
-    chosen = [column for column in table.c if column.name != "org_id" and (wanted is None or column.name.lower() in wanted)]
+    chosen = [
+        column for column in table.c if column.name != "org_id" and (wanted is None or column.name.lower() in wanted)
+    ]
     key = next(column for column in table.primary_key if column.name != "org_id")
     chosen = chosen or [key]
     statement = sa.select(*chosen)
@@ -122,8 +128,13 @@ def _arrow(tx: Transaction, table: sa.Table, wanted: set[str] | None) -> pa.Tabl
     names = [column.name for column in chosen] + ["run"] * (len(labelled) - len(chosen))
     rows = tx.execute(statement).fetchall()
     transposed = list(zip(*rows, strict=True)) if rows else [()] * len(names)
-    arrays = [pa.array([dumps(v) if v is not None else None for v in values] if isinstance(column.type, sa.JSON) else values,
-                       type=_type(column.type)) for column, values in zip(labelled, transposed, strict=True)]
+    arrays = [
+        pa.array(
+            [dumps(v) if v is not None else None for v in values] if isinstance(column.type, sa.JSON) else values,
+            type=_type(column.type),
+        )
+        for column, values in zip(labelled, transposed, strict=True)
+    ]
     return pa.table(arrays, names=names)
 
 
@@ -156,7 +167,9 @@ def _telemetry(tx: Transaction, folders: RunFolders | None, runs: Iterable[Mappi
     try:
         schema = pa.unify_schemas([schema.remove_metadata() for schema in schemas], promote_options="permissive")
     except pa.ArrowException as error:
-        raise LabkitError(f"telemetry of these runs does not fit one table: {error}", fix="name runs of one process") from None
+        raise LabkitError(
+            f"telemetry of these runs does not fit one table: {error}", fix="name runs of one process"
+        ) from None
     return ds.FileSystemDataset(parts, schema, layout, disk)
 
 

@@ -46,7 +46,9 @@ class Staged:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None or not self.is_published:
             self.discard()
         else:
@@ -78,18 +80,22 @@ class LocalStaged(Staged):
         self.checksum = sha256(content)
 
     def publish(self) -> Self:
+        """Rename the folder into place."""
         target = self._root / self.folder
         with writing(target):
             make_folders(target.parent)
             sync_folder(self._aside.parent)
             if target.exists():
-                raise StoreError(f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change")
+                raise StoreError(
+                    f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change"
+                )
             os.rename(self._aside, target)
             sync_folder(target.parent)
         self.is_published = True
         return self
 
     def release(self) -> None:
+        """Remove the note and give up its lock."""
         if self._lock >= 0:
             with suppress(OSError):
                 self._intent.unlink()
@@ -97,6 +103,7 @@ class LocalStaged(Staged):
             self._lock = -1
 
     def discard(self) -> None:
+        """Remove the folder wherever it is by now."""
         shutil.rmtree(self._aside, ignore_errors=True)
         if self.is_published:
             shutil.rmtree(self._root / self.folder, ignore_errors=True)
@@ -114,6 +121,7 @@ class RemoteStaged(Staged):
         self.checksum = sha256(self._files[CHECKSUMS])
 
     def publish(self) -> Self:
+        """Write every object, the checksums last."""
         if self._place.exists(f"{self.folder}/{CHECKSUMS}"):
             raise StoreError(f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change")
         last = (DOCUMENT, CHECKSUMS)
@@ -123,6 +131,7 @@ class RemoteStaged(Staged):
         return self
 
     def discard(self) -> None:
+        """Remove the objects, if they were written."""
         if self.is_published:
             self._place.remove(self.folder)
             self.is_published = False
@@ -147,7 +156,9 @@ def claim(intent: Path, run: str, *, keep: bool = False) -> int:
                 return handle
         except BlockingIOError:
             os.close(handle)
-            raise StoreError(f"run {run} is being finished by another process", fix="let one process finish a run") from None
+            raise StoreError(
+                f"run {run} is being finished by another process", fix="let one process finish a run"
+            ) from None
         os.close(handle)
 
 

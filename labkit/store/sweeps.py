@@ -26,7 +26,10 @@ def plan(tx: Transaction, run: str, points: int, per_chunk: int) -> list[Row]:
     found = chunks(tx, run)
     if found:
         if [(row["ordinal"], row["first"], row["count"]) for row in found] != wanted:
-            raise StoreError(f"sweep {run} was begun with other points or chunks", fix="continue it with the same, or start a new one")
+            raise StoreError(
+                f"sweep {run} was begun with other points or chunks",
+                fix="continue it with the same, or start a new one",
+            )
         return found
     tx.insert_many(TABLE, [{"run": run, "ordinal": ordinal, "state": "queued", "first": first, "count": count}
                            for ordinal, first, count in wanted])
@@ -46,7 +49,9 @@ def pending(tx: Transaction, run: str) -> list[Row]:
 def finish(tx: Transaction, run: str, ordinal: int, *, artifact: str | None = None, worker: str | None = None) -> bool:
     """Note that a chunk is done; false if it already was, so that work done twice counts once."""
     statement = sa.update(TABLE).where(TABLE.c.run == run, TABLE.c.ordinal == ordinal, TABLE.c.state != "completed")
-    done = tx.execute(statement.values(state="completed", artifact=artifact, worker=worker, ended=now(), error_message=None))
+    done = tx.execute(
+        statement.values(state="completed", artifact=artifact, worker=worker, ended=now(), error_message=None)
+    )
     return done.rowcount == 1
 
 

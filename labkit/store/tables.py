@@ -34,7 +34,8 @@ def _one_of(column: str, allowed: tuple[str, ...], name: str) -> sa.CheckConstra
 
 
 def _table(name: str, *items: Any, key: tuple[str, ...] = (), **options: Any) -> sa.Table:
-    """A table with ``org_id``; with *key*, that is the primary key together with ``org_id``, else a running ``number``."""
+    """A table with ``org_id``; with *key*, that is the primary key together with ``org_id``, else a running
+    ``number``."""
     columns: list[Any] = [_needed("org_id")]
     if not key:
         columns.insert(0, sa.Column("number", Number, primary_key=True, autoincrement=True))
@@ -46,7 +47,8 @@ def _table(name: str, *items: Any, key: tuple[str, ...] = (), **options: Any) ->
 
 def _of_run(*columns: str) -> sa.ForeignKeyConstraint:
     names = columns or ("run",)
-    return sa.ForeignKeyConstraint(["org_id", *names], ["runs.org_id", "runs.seq" if names == ("run_seq",) else "runs.id"])
+    target = "runs.seq" if names == ("run_seq",) else "runs.id"
+    return sa.ForeignKeyConstraint(["org_id", *names], ["runs.org_id", target])
 
 
 organisations = _table("organisations", _needed("name"), _needed("created", UtcTime), key=("name",))
@@ -57,7 +59,8 @@ tools = _table(
     "tools", _needed("id"), _needed("name"), _needed("kind"), _needed("process"), _needed("config", Json),
     _needed("state", server_default="standby"), _column("capabilities", Json), _needed("created", UtcTime),
     _needed("fence", Number, server_default="0"), _column("leased_run"), _column("leased_until", UtcTime),
-    _one_of("kind", ("simulated", "real"), "ck_tools_kind"), _one_of("state", E10_STATES, "ck_tools_state"), key=("id",))
+    _one_of("kind", ("simulated", "real"), "ck_tools_kind"), _one_of("state", E10_STATES, "ck_tools_state"),
+    key=("id",))
 tool_states = _table(
     "tool_states", _needed("tool"), _needed("state"), _needed("since", UtcTime), _column("until", UtcTime),
     _column("reason"), _needed("user"), _one_of("state", E10_STATES, "ck_tool_states_state"),
@@ -73,7 +76,8 @@ recipes = _table(
     sa.Index(None, "org_id", "content_hash"), key=("name", "version"))
 approvals = _table(
     "approvals", _needed("recipe_hash"), _needed("recipe_name"), _needed("recipe_version", sa.Integer),
-    _needed("decision"), _needed("approver"), _needed("role"), _needed("signature"), _needed("at", UtcTime), _column("note"),
+    _needed("decision"), _needed("approver"), _needed("role"), _needed("signature"), _needed("at", UtcTime),
+    _column("note"),
     sa.ForeignKeyConstraint(["org_id", "recipe_name", "recipe_version"],
                             ["recipes.org_id", "recipes.name", "recipes.version"]),
     sa.Index(None, "org_id", "recipe_hash"))
@@ -92,14 +96,16 @@ runs = sa.Table(
     _column("recipe", Json), _column("tool"), _column("chamber"), _column("product"), _column("lot"),
     _needed("operator"), _needed("state"), _column("verdict"), _needed("origin"),
     _needed("qualified", Truth, server_default=sa.false()), _column("baseline_id"), _column("parent_id"),
-    _column("kind"), _column("seed", Number), _column("title"), _needed("created", UtcTime), _column("started", UtcTime),
-    _column("ended", UtcTime), _column("duration_s", Real), _needed("progress", Real, server_default="0"),
+    _column("kind"), _column("seed", Number), _column("title"), _needed("created", UtcTime),
+    _column("started", UtcTime), _column("ended", UtcTime), _column("duration_s", Real),
+    _needed("progress", Real, server_default="0"),
     _column("step"), _column("cost", Real), _column("currency"), _column("error_code"), _column("error_message"),
     _column("preflight", Json), _column("prediction", Json), _column("judgement", Json), _column("provenance", Json),
     _column("extra", Json), _column("folder"), _column("folder_checksum"),
     _one_of("origin", ORIGINS, "ck_runs_origin"), sa.UniqueConstraint("org_id", "id"),
     sa.Index("ix_runs_org_id_seq", "org_id", "seq", unique=True),
-    *(sa.Index(None, "org_id", column, "seq") for column in (*FILTER_COLUMNS, *ORDER_COLUMNS)), sqlite_autoincrement=True)
+    *(sa.Index(None, "org_id", column, "seq") for column in (*FILTER_COLUMNS, *ORDER_COLUMNS)),
+    sqlite_autoincrement=True)
 results = _table(
     "results", _needed("run_seq", Number), _needed("name"), _column("value", Real), _column("expected", Real),
     _column("residual", Real), _needed("units", server_default="1"), _of_run("run_seq"),
@@ -111,19 +117,20 @@ run_wafers = _table(
 attempts = _table(
     "attempts", _needed("run"), _needed("ordinal", sa.Integer), _needed("state"), _column("worker"),
     _column("queued", UtcTime), _column("started", UtcTime), _column("ended", UtcTime), _column("error_code"),
-    _column("error_message"), _column("fence", Number), _one_of("state", ATTEMPT_STATES, "ck_attempts_state"), _of_run(),
-    key=("run", "ordinal"))
+    _column("error_message"), _column("fence", Number), _one_of("state", ATTEMPT_STATES, "ck_attempts_state"),
+    _of_run(), key=("run", "ordinal"))
 transitions = _table(
     "transitions", _needed("run"), _column("origin"), _needed("target"), _needed("at", UtcTime), _needed("by"),
     _column("reason"), _of_run(), sa.Index(None, "org_id", "run"))
 violations = _table(
-    "violations", _needed("run"), _needed("quantity"), _needed("severity"), _column("value", Real), _column("low", Real),
-    _column("high", Real), _column("units"), _column("stage"), _column("message"), _column("profile"), _of_run(),
+    "violations", _needed("run"), _needed("quantity"), _needed("severity"), _column("value", Real),
+    _column("low", Real), _column("high", Real), _column("units"), _column("stage"), _column("message"), _column("profile"),
+    _of_run(),
     sa.Index(None, "org_id", "run"))
 sweep_chunks = _table(
     "sweep_chunks", _needed("run"), _needed("ordinal", sa.Integer), _needed("state"), _column("first", Number),
-    _column("count", Number), _column("artifact"), _column("worker"), _column("ended", UtcTime), _column("error_message"),
-    _of_run(), key=("run", "ordinal"))
+    _column("count", Number), _column("artifact"), _column("worker"), _column("ended", UtcTime),
+    _column("error_message"), _of_run(), key=("run", "ordinal"))
 
 baselines = _table(
     "baselines", _needed("id"), _needed("tool"), _needed("process"), _needed("family"), _needed("document", Json),
@@ -136,15 +143,18 @@ training_rows = _table(
     sa.UniqueConstraint("org_id", "run"), sa.Index(None, "org_id", "process", "tool", "family", "origin", "number"))
 suggestions = _table(
     "suggestions", _needed("id"), _needed("kind"), _needed("tool"), _needed("process"), _column("family"),
-    _column("run"), _column("recipe_name"), _column("recipe_version", sa.Integer), _needed("changes", Json), _column("reason"),
-    _needed("status"), _needed("created", UtcTime), _column("decided_by"), _column("decided_at", UtcTime),
+    _column("run"), _column("recipe_name"), _column("recipe_version", sa.Integer), _needed("changes", Json),
+    _column("reason"), _needed("status"), _needed("created", UtcTime), _column("decided_by"),
+    _column("decided_at", UtcTime),
     _one_of("status", ("proposed", "approved", "refused"), "ck_suggestions_status"),
     sa.Index(None, "org_id", "status", "tool"), key=("id",))
 charts_state = _table(
-    "charts_state", _needed("key"), _needed("document", Json), _needed("changed", UtcTime), _column("run"), key=("key",))
+    "charts_state", _needed("key"), _needed("document", Json), _needed("changed", UtcTime), _column("run"),
+    key=("key",))
 constraint_profiles = _table(
     "constraint_profiles", _needed("name"), _needed("version", sa.Integer), _needed("process"), _column("tool"),
-    _column("product"), _needed("document", Json), _needed("author"), _needed("created", UtcTime), key=("name", "version"))
+    _column("product"), _needed("document", Json), _needed("author"), _needed("created", UtcTime),
+    key=("name", "version"))
 
 artifacts = _table(
     "artifacts", _needed("sha256"), _needed("size", Number), _needed("media_type"), _needed("created", UtcTime),

@@ -18,7 +18,9 @@ TIME = "time"
 """The channel every telemetry table has: s since the start of the run."""
 
 
-def table(telemetry: Mapping[str, Any] | xr.Dataset | pa.Table, attributes: Mapping[str, Mapping[str, str]] | None = None) -> pa.Table:
+def table(
+    telemetry: Mapping[str, Any] | xr.Dataset | pa.Table, attributes: Mapping[str, Mapping[str, str]] | None = None
+) -> pa.Table:
     """*telemetry* as an Arrow table with units.
 
     Parameters
@@ -37,8 +39,8 @@ def table(telemetry: Mapping[str, Any] | xr.Dataset | pa.Table, attributes: Mapp
         return telemetry
     columns: dict[str, np.ndarray] = {}
     notes = {name: dict(found) for name, found in (attributes or {}).items()}
-    for name in telemetry.variables if isinstance(telemetry, xr.Dataset) else telemetry:
-        column = telemetry[name]
+    given: Mapping[Any, Any] = telemetry.variables if isinstance(telemetry, xr.Dataset) else telemetry
+    for name, column in given.items():
         columns[str(name)] = np.asarray(column)
         if hasattr(column, "attrs"):
             notes.setdefault(str(name), {}).update({key: str(value) for key, value in column.attrs.items()})
@@ -46,10 +48,18 @@ def table(telemetry: Mapping[str, Any] | xr.Dataset | pa.Table, attributes: Mapp
     lengths = {values.shape for values in columns.values()}
     if TIME not in columns or len(lengths) != 1 or len(next(iter(lengths))) != 1:
         shapes = ", ".join(f"{name} {values.shape}" for name, values in list(columns.items())[:8])
-        raise StoreError(f"telemetry with channels {shapes or 'none'}", allowed="1-D channels of one length, among them 'time'")
+        raise StoreError(
+            f"telemetry with channels {shapes or 'none'}", allowed="1-D channels of one length, among them 'time'"
+        )
     names = [TIME, *(name for name in columns if name != TIME)]
-    fields = [pa.field(name, pa.from_numpy_dtype(columns[name].dtype) if columns[name].dtype.kind not in "UO" else pa.string(),
-                       metadata={key: str(value) for key, value in notes.get(name, {}).items()} or None) for name in names]
+    fields = [
+        pa.field(
+            name,
+            pa.from_numpy_dtype(columns[name].dtype) if columns[name].dtype.kind not in "UO" else pa.string(),
+            metadata={key: str(value) for key, value in notes.get(name, {}).items()} or None,
+        )
+        for name in names
+    ]
     return pa.table([pa.array(columns[name], type=field.type) for name, field in zip(names, fields, strict=True)],
                     schema=pa.schema(fields))
 
@@ -58,8 +68,16 @@ def encode(found: pa.Table) -> bytes:
     """The Parquet file of an Arrow table."""
     sink = pa.BufferOutputStream()
     text = [field.name for field in found.schema if pa.types.is_string(field.type)]
-    pq.write_table(found, sink, compression="zstd", compression_level=1, use_dictionary=text or False, row_group_size=1 << 20,
-                   write_statistics=True, write_page_checksum=True)
+    pq.write_table(
+        found,
+        sink,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=text or False,
+        row_group_size=1 << 20,
+        write_statistics=True,
+        write_page_checksum=True,
+    )
     return bytes(sink.getvalue())
 
 
@@ -88,7 +106,9 @@ def read_columns(source: Any, columns: Sequence[str], where: str) -> pa.Table:
 
 def units_of(field: pa.Field) -> dict[str, str]:
     """Attributes written with a channel, units among them."""
-    return {key.decode(): value.decode() for key, value in (field.metadata or {}).items() if not key.startswith(b"PARQUET:")}
+    return {
+        key.decode(): value.decode() for key, value in (field.metadata or {}).items() if not key.startswith(b"PARQUET:")
+    }
 
 
 class _Column(BackendArray):

@@ -31,8 +31,10 @@ def register(tx: Transaction, tool: str, *, process: str, kind: str = "simulated
         tx.insert(tables.tool_states, {"tool": tool, "state": "standby", "since": at, "user": tx.principal.user,
                                        "reason": "registered"})
     elif (found["kind"], found["process"]) != (kind, process):
-        raise StoreError(f"tool {tool!r} is a {found['kind']} tool for {found['process']}, not a {kind} one for {process}",
-                         fix="register it under another id")
+        raise StoreError(
+            f"tool {tool!r} is a {found['kind']} tool for {found['process']}, not a {kind} one for {process}",
+            fix="register it under another id",
+        )
     else:
         tx.update(TABLE, {"id": tool}, changes)
     return tx.get(TABLE, id=tool)
@@ -59,7 +61,8 @@ def listing(tx: Transaction, *, process: str | None = None) -> list[Row]:
 
 
 def set_state(tx: Transaction, tool: str, state: str, *, reason: str = "", at: datetime | None = None) -> None:
-    """Put a tool into an E10 state; the state before it ends at that moment. Entering the present state changes nothing.
+    """Put a tool into an E10 state; the state before it ends at that moment. Entering the present state changes
+    nothing.
 
     Raises
     ------
@@ -78,7 +81,9 @@ def set_state(tx: Transaction, tool: str, state: str, *, reason: str = "", at: d
                          allowed="a later moment")
     if last:
         tx.update(table, {"number": last[0]["number"]}, {"until": moment})
-    tx.insert(table, {"tool": tool, "state": state, "since": moment, "reason": reason or None, "user": tx.principal.user})
+    tx.insert(
+        table, {"tool": tool, "state": state, "since": moment, "reason": reason or None, "user": tx.principal.user}
+    )
     tx.update(TABLE, {"id": tool}, {"state": state})
 
 
@@ -103,7 +108,9 @@ def lease(tx: Transaction, tool: str, run: str, *, seconds: float = 3600.0) -> i
         raise ToolError(f"tool {tool!r} is reserved for run {row['leased_run']} until {until:%Y-%m-%d %H:%M:%S} UTC",
                         allowed="one run at a time per tool", fix="wait for that run to end, or cancel it")
     fence = int(row["fence"]) + 1
-    tx.update(TABLE, {"id": tool}, {"fence": fence, "leased_run": run, "leased_until": moment + timedelta(seconds=seconds)})
+    tx.update(
+        TABLE, {"id": tool}, {"fence": fence, "leased_run": run, "leased_until": moment + timedelta(seconds=seconds)}
+    )
     return fence
 
 

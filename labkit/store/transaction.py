@@ -21,7 +21,9 @@ Row = dict[str, Any]
 class Transaction:
     """Statements of one organisation inside one database transaction; obtained from ``Catalogue.begin``."""
 
-    def __init__(self, connection: sa.Connection, principal: Principal, *, writes: bool, folder: Path | None = None) -> None:
+    def __init__(
+        self, connection: sa.Connection, principal: Principal, *, writes: bool, folder: Path | None = None
+    ) -> None:
         self._connection = connection
         self.folder = folder
         self._after: list[Callable[[], object]] = []
@@ -77,7 +79,9 @@ class Transaction:
 
     def _owned(self, table: sa.Table, row: Mapping[str, Any]) -> Row:
         if row.get("org_id", self.organisation) != self.organisation:
-            raise PermissionDenied(f"a row of organisation {row['org_id']!r} cannot be written by {self.organisation!r}")
+            raise PermissionDenied(
+                f"a row of organisation {row['org_id']!r} cannot be written by {self.organisation!r}"
+            )
         return {**accepted(table, row), "org_id": self.organisation}
 
     def select(self, table: sa.Table, *where: sa.ColumnElement[bool], columns: Sequence[str] = (),

@@ -1,8 +1,8 @@
 """Zarr v3 groups as plain files: a small writer for finished runs and a lazy reader for what it wrote.
 
-zarr-python takes tens of milliseconds per group; a run has a budget of twenty for everything. The subset written here is
-regular chunks, little endian, zstd, text as ``vlen-utf8``, consolidated metadata; zarr-python and xarray open it as any
-other Zarr v3.
+zarr-python takes tens of milliseconds per group; a run has a budget of twenty for everything. The subset written here
+is regular chunks, little endian, zstd, text as ``vlen-utf8``, consolidated metadata; zarr-python and xarray open it
+as any other Zarr v3.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from numcodecs.vlen import VLenUTF8  # type: ignore[import-untyped]
-from numcodecs.zstd import Zstd  # type: ignore[import-untyped]
+from numcodecs.vlen import VLenUTF8
+from numcodecs.zstd import Zstd
 from xarray.backends.common import BackendArray
 from xarray.core import indexing
 
@@ -27,11 +27,13 @@ CHUNK_BYTES = 16_000_000
 """Arrays above this are cut along their first dimension, bytes."""
 _ZSTD = Zstd(level=1)
 _TEXT = VLenUTF8()
+_FILL: dict[str, Any] = {"b": False, "c": [0.0, 0.0]}
 Read = Callable[[str], bytes]
 
 
 def encode(groups: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, bytes]]:
-    """The files, as (path, content), of one Zarr v3 hierarchy holding *groups* (``"prediction"``, ``"wafer/before"`` …).
+    """The files, as (path, content), of one Zarr v3 hierarchy holding *groups* (``"prediction"``, ``"wafer/before"``
+    …).
 
     Raises
     ------
@@ -85,7 +87,9 @@ def _cf(dataset: xr.Dataset) -> tuple[dict[str, xr.Variable], dict[str, Any]]:
     encoded = {}
     for key, variable in variables.items():
         if not isinstance(key, str) or not key or "/" in key or key.startswith((".", "__")):
-            raise StoreError(f"variable name {key!r} cannot be stored", allowed="text without '/' or leading '.' or '__'")
+            raise StoreError(
+                f"variable name {key!r} cannot be stored", allowed="text without '/' or leading '.' or '__'"
+            )
         encoded[key] = xr.conventions.encode_cf_variable(variable) if variable.dtype.kind in "mM" else variable
     return encoded, dict(attrs)
 
@@ -105,12 +109,18 @@ def _array(path: str, variable: xr.Variable) -> tuple[dict[str, Any], list[tuple
     if not text and values.dtype.itemsize > 1:
         codec["configuration"] = {"endian": "little"}
     document = {
-        "zarr_format": 3, "node_type": "array", "shape": list(shape), "data_type": "string" if text else values.dtype.name,
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": "string" if text else values.dtype.name,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
-        "fill_value": "" if text else False if values.dtype.kind == "b" else [0.0, 0.0] if values.dtype.kind == "c" else 0,
+        "fill_value": "" if text else _FILL.get(values.dtype.kind, 0),
         "codecs": [codec, {"name": "zstd", "configuration": {"level": 1, "checksum": False}}],
-        "attributes": plain(variable.attrs), "dimension_names": [str(dim) for dim in variable.dims], "storage_transformers": []}
+        "attributes": plain(variable.attrs),
+        "dimension_names": [str(dim) for dim in variable.dims],
+        "storage_transformers": [],
+    }
     return document, list(_chunks(values, chunk, text))
 
 
@@ -156,18 +166,23 @@ class _StoredArray(BackendArray):
 
     def _values(self, key: tuple[Any, ...]) -> np.ndarray:
         """The part of the array that *key*, integers and slices, addresses; only the chunks it touches are read."""
-        picked = [range(n)[part] if isinstance(part, slice) else range(n)[part:part + 1] if part >= 0 else range(n)[n + part:]
-                  for part, n in zip(key, self.shape, strict=True)]
+        picked = [_positions(part, n) for part, n in zip(key, self.shape, strict=True)]
         if not all(picked):
-            return np.empty([len(part) for part, k in zip(picked, key, strict=True) if isinstance(k, slice)], self.dtype)
+            return np.empty(
+                [len(part) for part, k in zip(picked, key, strict=True) if isinstance(k, slice)], self.dtype
+            )
         spans = [range(min(part) // size, max(part) // size + 1) for part, size in zip(picked, self.chunk, strict=True)]
         starts = [span.start * size for span, size in zip(spans, self.chunk, strict=True)]
         box = np.empty([len(span) * size for span, size in zip(spans, self.chunk, strict=True)], self.dtype)
         for place in product(*spans):
             corner = [at * size - start for at, size, start in zip(place, self.chunk, starts, strict=True)]
             box[tuple(slice(at, at + size) for at, size in zip(corner, self.chunk, strict=True))] = self._chunk(place)
-        inside = [slice(part.start - start, part.stop - start if part.stop >= start else None, part.step)
-                  if isinstance(k, slice) else part.start - start for k, part, start in zip(key, picked, starts, strict=True)]
+        inside = [
+            slice(part.start - start, part.stop - start if part.stop >= start else None, part.step)
+            if isinstance(k, slice)
+            else part.start - start
+            for k, part, start in zip(key, picked, starts, strict=True)
+        ]
         found: np.ndarray = box[tuple(inside)]
         return found
 
@@ -180,6 +195,11 @@ class _StoredArray(BackendArray):
         if found.size != math.prod(self.chunk):
             raise Corrupted(f"{self.path}: chunk {place} holds {found.size} values, not {math.prod(self.chunk)}")
         return np.asarray(found.reshape(self.chunk), dtype=self.dtype)
+
+
+def _positions(part: int | slice, count: int) -> range:
+    """Positions along one dimension of *count* that *part* addresses."""
+    return range(count)[part] if isinstance(part, slice) else range(part % count, part % count + 1)
 
 
 def _place(index: tuple[int, ...]) -> str:

@@ -2,7 +2,7 @@ import pytest
 
 from labkit.core.errors import PermissionDenied
 from labkit.core.identity import Principal, Role
-from labkit.operations.policy import PERMISSIONS, may, require, require_four_eyes
+from labkit.operations.policy import PERMISSIONS, may, process_permission, require, require_four_eyes
 
 SEED = """ion:create_run ion:view_run ion:cancel_run ion:simulate ion:view_telemetry rtp:create_run rtp:view_run
 rtp:cancel_run rtp:tune_controller rtp:view_telemetry job:view_status job:cancel job:retry job:view_logs spc:view
@@ -38,3 +38,12 @@ def test_an_author_cannot_approve_even_when_unauthenticated():
     with pytest.raises(PermissionDenied, match="wrote this recipe"):
         require_four_eyes("ada", Principal("ada"))
     require_four_eyes("ada", Principal("grace"))
+
+
+@pytest.mark.parametrize(("process", "permission"), [
+    ("cvd", "cvd:create_run"), ("lithography", "litho:create_run"), ("implantation", "ion:create_run"),
+    ("rtp", "rtp:create_run"), ("spin_coating", "cvd:create_run")])
+def test_every_process_has_a_permission_that_some_role_holds(process, permission):
+    assert process_permission(process, "create_run") == permission
+    assert may(Principal("ada", role=Role.OPERATOR), permission)
+    assert not may(Principal("ada", role=Role.VIEWER), permission)

@@ -58,8 +58,14 @@ def server() -> Iterator[sa.URL]:
         shutil.chown(home, user)
 
     def call(program: str, *arguments: str) -> None:
-        done = subprocess.run([str(programs / program), *arguments], user=user, cwd=home, capture_output=True, text=True,
-                              env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"})
+        done = subprocess.run(
+            [str(programs / program), *arguments],
+            user=user,
+            cwd=home,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
     data = home / "data"

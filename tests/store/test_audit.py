@@ -116,9 +116,13 @@ def test_the_database_refuses_to_change_or_remove_records(either: Catalogue) -> 
 
 
 def test_a_record_stands_or_falls_with_its_transaction(either: Catalogue) -> None:
-    with pytest.raises(RuntimeError), either.begin() as tx:
-        audit.append(tx, "run.finish", "R1")
-        raise RuntimeError
+    def fail() -> None:
+        with either.begin() as tx:
+            audit.append(tx, "run.finish", "R1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert audit.verify(either).records == 0
 
 

@@ -42,7 +42,9 @@ def lab(catalogue: Catalogue, folders: RunFolders) -> Path:
 @pytest.mark.parametrize("keys", [False, True])
 def test_a_restored_lab_is_the_lab(catalogue: Catalogue, lab: Path, tmp_path: Path, keys: bool) -> None:
     seen: list[tuple[int, int]] = []
-    written = backup(catalogue, lab, tmp_path / "lab.tar.zst", include_keys=keys, progress=lambda done, of: seen.append((done, of)))
+    written = backup(
+        catalogue, lab, tmp_path / "lab.tar.zst", include_keys=keys, progress=lambda done, of: seen.append((done, of))
+    )
     assert seen[-1][0] == seen[-1][1]
     with catalogue.begin() as tx:
         runs.create(tx, id="LATER", process="cvd", state="queued", origin="real")
@@ -97,10 +99,21 @@ def _link(name: str, kind: bytes, target: str) -> tarfile.TarInfo:
     return entry
 
 
-@pytest.mark.parametrize("member", [
-    ("../escaped", b"x"), ("/tmp/escaped", b"x"), ("a/../../escaped", b"x"), ("..\\escaped", b"x"),
-    _link("link", tarfile.SYMTYPE, "/etc/passwd"), _link("hard", tarfile.LNKTYPE, "../x"), _link("dev", tarfile.CHRTYPE, "")])
-def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, member: tarfile.TarInfo | tuple[str, bytes]) -> None:
+@pytest.mark.parametrize(
+    "member",
+    [
+        ("../escaped", b"x"),
+        ("/tmp/escaped", b"x"),
+        ("a/../../escaped", b"x"),
+        ("..\\escaped", b"x"),
+        _link("link", tarfile.SYMTYPE, "/etc/passwd"),
+        _link("hard", tarfile.LNKTYPE, "../x"),
+        _link("dev", tarfile.CHRTYPE, ""),
+    ],
+)
+def test_an_archive_cannot_write_outside_its_folder(
+    tmp_path: Path, member: tarfile.TarInfo | tuple[str, bytes]
+) -> None:
     _forge(tmp_path / "evil.tar.zst", [member], {"files": {}})
     with pytest.raises(Corrupted, match="does not belong"):
         restore(tmp_path / "evil.tar.zst", tmp_path / "inner" / "lab")
@@ -108,10 +121,16 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, member: tarf
     assert list((tmp_path / "inner").iterdir()) == []
 
 
-@pytest.mark.parametrize(("members", "manifest", "what"), [
-    ([("a", b"x")], None, "no manifest"), ([("a", b"x")], {"files": {"a": {"sha256": "0" * 64}}}, "a does not match"),
-    ([], {"files": {"a": {"sha256": "0" * 64}}}, "a does not match"), ([("a", b"x")], {"files": {}}, "a does not match"),
-    ([("a", b"x"), ("a", b"x")], {"files": {}}, "does not belong")])
+@pytest.mark.parametrize(
+    ("members", "manifest", "what"),
+    [
+        ([("a", b"x")], None, "no manifest"),
+        ([("a", b"x")], {"files": {"a": {"sha256": "0" * 64}}}, "a does not match"),
+        ([], {"files": {"a": {"sha256": "0" * 64}}}, "a does not match"),
+        ([("a", b"x")], {"files": {}}, "a does not match"),
+        ([("a", b"x"), ("a", b"x")], {"files": {}}, "does not belong"),
+    ],
+)
 def test_an_incomplete_or_changed_archive_restores_nothing(tmp_path: Path, members: list[tuple[str, bytes]],
                                                            manifest: dict[str, object] | None, what: str) -> None:
     _forge(tmp_path / "bad.tar.zst", list(members), manifest)
@@ -126,7 +145,12 @@ def test_a_cut_or_damaged_archive_is_refused_in_one_line(catalogue: Catalogue, l
     backup(catalogue, lab, archive)
     content = archive.read_bytes()
     middle = len(content) // 2
-    for damaged in (content[:middle], b"", b"no archive at all", content[:middle] + b"\xff" * 64 + content[middle + 64:]):
+    for damaged in (
+        content[:middle],
+        b"",
+        b"no archive at all",
+        content[:middle] + b"\xff" * 64 + content[middle + 64 :],
+    ):
         archive.write_bytes(damaged)
         with pytest.raises(StoreError) as caught:
             restore(archive, tmp_path / "again")

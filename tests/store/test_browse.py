@@ -32,11 +32,17 @@ def _fill(catalogue: Catalogue) -> list[Row]:
     with catalogue.begin() as tx:
         for at in range(RUNS):
             columns = {name: draw.choice(values) for name, values in COLUMNS.items()}
-            columns |= {"created": START + timedelta(hours=at), "duration_s": draw.choice([None, 60.0, draw.uniform(1, 99)]),
-                        "cost": draw.uniform(1.0, 9.0), "ended": START + timedelta(hours=draw.randrange(RUNS))}
+            columns |= {
+                "created": START + timedelta(hours=at),
+                "duration_s": draw.choice([None, 60.0, draw.uniform(1, 99)]),
+                "cost": draw.uniform(1.0, 9.0),
+                "ended": START + timedelta(hours=draw.randrange(RUNS)),
+            }
             row = runs.create(tx, **columns)
             value = draw.gauss(100.0, 2.0)
-            runs.record_results(tx, row["id"], [{"name": "thickness_mean_nm", "value": value}, {"name": "u", "value": draw.random()}])
+            runs.record_results(
+                tx, row["id"], [{"name": "thickness_mean_nm", "value": value}, {"name": "u", "value": draw.random()}]
+            )
             tx.insert(tables.run_wafers, {"run_seq": row["seq"], "wafer": f"W{at % 7}", "slot": 1})
             rows.append({**row, "thickness": value, "wafer": f"W{at % 7}"})
     with catalogue.as_principal(MALLORY).begin() as tx:
@@ -50,12 +56,19 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Catalogue
         yield catalogue, _fill(catalogue)
 
 
-FILTERS: dict[str, dict[str, Any]] = {name: {name: values[0]} for name, values in COLUMNS.items() if values[0] is not None} | {
-    "parent_id": {"parent_id": "S1"}, "state in": {"state": ["failed", "running"]},
+FILTERS: dict[str, dict[str, Any]] = {
+    name: {name: values[0]} for name, values in COLUMNS.items() if values[0] is not None
+} | {
+    "parent_id": {"parent_id": "S1"},
+    "state in": {"state": ["failed", "running"]},
     "created": {"created_after": START + timedelta(hours=30), "created_before": START + timedelta(hours=200)},
-    "wafer": {"wafer": "W3"}, "results": {"results": {"thickness_mean_nm": (99.0, 101.0)}},
+    "wafer": {"wafer": "W3"},
+    "results": {"results": {"thickness_mean_nm": (99.0, 101.0)}},
     "open results": {"results": {"thickness_mean_nm": (None, 100.0), "u": (0.5, None)}},
-    "several": {"tool": "T1", "process": "cvd", "results": {"u": (0.1, 0.9)}}, "nothing": {"tool": "T9"}, "all": {}}
+    "several": {"tool": "T1", "process": "cvd", "results": {"u": (0.1, 0.9)}},
+    "nothing": {"tool": "T9"},
+    "all": {},
+}
 
 
 def _passes(row: Row, filters: dict[str, Any], results: dict[str, float]) -> bool:
@@ -100,7 +113,9 @@ def _walk(catalogue: Catalogue, filters: dict[str, Any], sort: str, limit: int) 
 
 @pytest.mark.parametrize("sort", browse.SORTS)
 @pytest.mark.parametrize("name", FILTERS)
-def test_pages_hold_each_matching_run_once_and_in_order(filled: tuple[Catalogue, list[Row]], name: str, sort: str) -> None:
+def test_pages_hold_each_matching_run_once_and_in_order(
+    filled: tuple[Catalogue, list[Row]], name: str, sort: str
+) -> None:
     catalogue, rows = filled
     assert _walk(catalogue, FILTERS[name], sort, 37) == _expected(catalogue, rows, FILTERS[name], sort)
 
@@ -117,8 +132,9 @@ def test_pages_are_the_same_whichever_index_leads(filled: tuple[Catalogue, list[
 @pytest.mark.parametrize("few", [0, 10**9])
 @pytest.mark.parametrize("sort", browse.SORTS)
 @pytest.mark.parametrize("name", FILTERS)
-def test_every_filter_and_sort_goes_through_an_index(filled: tuple[Catalogue, list[Row]], name: str, sort: str, few: int,
-                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_filter_and_sort_goes_through_an_index(
+    filled: tuple[Catalogue, list[Row]], name: str, sort: str, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(browse, "FEW", few)
     with filled[0].read() as tx:
         plan = tx.explain(browse.select(tx, sort=sort, **FILTERS[name]).limit(51))

@@ -94,10 +94,15 @@ def test_many_readers_work_while_one_thread_writes(catalogue: Catalogue) -> None
 
 def test_an_error_in_a_transaction_leaves_nothing_behind(either: Catalogue) -> None:
     called = []
-    with pytest.raises(RuntimeError), either.begin() as tx:
-        tx.after_commit(lambda: called.append(1))
-        runs.create(tx, process="cvd", state="queued", origin="simulated")
-        raise RuntimeError
+
+    def fail() -> None:
+        with either.begin() as tx:
+            tx.after_commit(lambda: called.append(1))
+            runs.create(tx, process="cvd", state="queued", origin="simulated")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with either.read() as tx:
         assert tx.select(tables.runs) == []
         assert tx.select(tables.transitions) == []
@@ -189,19 +194,25 @@ def test_a_row_cannot_be_linked_to_a_run_of_another_organisation(either: Catalog
 def test_statements_that_could_escape_the_organisation_are_refused(catalogue: Catalogue) -> None:
     run, other = tables.runs, tables.runs.alias()
     escapes = [
-        sa.text("SELECT * FROM runs"), sa.insert(run).values(org_id="south"),
-        sa.select(run).where(sa.text("1 = 1")), sa.select(run.c.id).union(sa.select(run.c.id)),
+        sa.text("SELECT * FROM runs"),
+        sa.insert(run).values(org_id="south"),
+        sa.select(run).where(sa.text("1 = 1")),
+        sa.select(run.c.id).union(sa.select(run.c.id)),
         sa.select(sa.select(run.c.id).subquery()),
         sa.select(tables.tools).where(tables.tools.c.id.in_(sa.select(run.c.tool))),
         sa.select(sa.select(sa.func.count()).select_from(run).scalar_subquery()),
         sa.select(sa.select(run.c.id).cte("all_runs")),
-        sa.update(run).values(org_id="south"), sa.update(run).values({run.c.org_id: "south"}),
+        sa.update(run).values(org_id="south"),
+        sa.update(run).values({run.c.org_id: "south"}),
         sa.select(sa.literal_column("(SELECT count(*) FROM runs)")),
-        sa.select(sa.table("runs", sa.column("id"))), sa.select(sa.select(run).subquery().c.id),
+        sa.select(sa.table("runs", sa.column("id"))),
+        sa.select(sa.select(run).subquery().c.id),
         sa.update(tables.tools).values(name=sa.select(run.c.id).scalar_subquery()),
         sa.select(tables.tools).order_by(sa.select(run.c.id).scalar_subquery()),
-        sa.select(run).prefix_with(sa.text("DISTINCT")), sa.select(sa.lateral(sa.select(run.c.id)).c.id),
-        sa.delete(run).where(sa.exists(sa.select(other.c.id))), sa.select(sa.func.max(sa.select(run.c.id).scalar_subquery())),
+        sa.select(run).prefix_with(sa.text("DISTINCT")),
+        sa.select(sa.lateral(sa.select(run.c.id)).c.id),
+        sa.delete(run).where(sa.exists(sa.select(other.c.id))),
+        sa.select(sa.func.max(sa.select(run.c.id).scalar_subquery())),
         sa.select(tables.tools).where(sa.exists().where(run.c.tool == tables.tools.c.id)),
     ]
     with catalogue.begin() as tx:
@@ -229,7 +240,9 @@ def test_a_filter_inside_an_or_does_not_count_as_the_organisations(catalogue: Ca
 def test_every_statement_that_reaches_the_database_names_the_organisation(tmp_path: Path) -> None:
     seen: list[str] = []
     with Catalogue(tmp_path / "c.db", ANNA) as catalogue:
-        sa.event.listen(catalogue.engine, "before_cursor_execute", lambda c, cur, statement, *rest: seen.append(statement))
+        sa.event.listen(
+            catalogue.engine, "before_cursor_execute", lambda c, cur, statement, *rest: seen.append(statement)
+        )
         with catalogue.begin() as tx:
             run = runs.create(tx, process="cvd", state="queued", origin="simulated")["id"]
             runs.move(tx, run, "running", expected="queued")
@@ -249,10 +262,12 @@ def test_only_the_catalogue_itself_runs_statements() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
-                assert node.attr not in ("_connection", "exec_driver_sql", "raw_connection", "engine"), f"{path.name}:{node.lineno}"
+                assert node.attr not in ("_connection", "exec_driver_sql", "raw_connection", "engine"), (
+                    f"{path.name}:{node.lineno}"
+                )
             if isinstance(node, ast.Attribute) and node.attr == "execute":
-                assert isinstance(node.value, ast.Name) and node.value.id in ("tx", "connection"), f"{path.name}:{node.lineno}"
-                assert node.value.id == "tx" or path.name == "sql.py", f"{path.name}:{node.lineno}"
+                allowed_here = ("tx", "connection") if path.name == "sql.py" else ("tx",)
+                assert getattr(node.value, "id", None) in allowed_here, f"{path.name}:{node.lineno}"
 
 
 def test_the_labs_own_organisation_is_closed_to_everyone(catalogue: Catalogue) -> None:

@@ -1,4 +1,5 @@
-"""Full disks, read-only folders and processes killed at the worst moment: nothing partial counts, the rest stays usable."""
+"""Full disks, read-only folders and processes killed at the worst moment: nothing partial counts, the rest stays
+usable."""
 
 from __future__ import annotations
 
@@ -108,7 +109,9 @@ def test_a_process_killed_while_finishing_a_run_leaves_all_of_it_or_nothing(cata
             staged.publish()
 
 
-def test_recovery_by_one_organisation_leaves_the_folders_of_another_alone(catalogue: Catalogue, folders: RunFolders) -> None:
+def test_recovery_by_one_organisation_leaves_the_folders_of_another_alone(
+    catalogue: Catalogue, folders: RunFolders
+) -> None:
     assert folders.local is not None
     _kill(_executor(folders.local, "committed"))
     foreign = catalogue.as_principal(MALLORY)
@@ -117,7 +120,9 @@ def test_recovery_by_one_organisation_leaves_the_folders_of_another_alone(catalo
     assert len(folders.published()) == 1
 
 
-def test_a_row_without_its_folder_is_reported_once_and_resolved_when_it_is_back(catalogue: Catalogue, folders: RunFolders) -> None:
+def test_a_row_without_its_folder_is_reported_once_and_resolved_when_it_is_back(
+    catalogue: Catalogue, folders: RunFolders
+) -> None:
     for run in ("R1", "R2"):
         _finished(catalogue, folders, run)
     with catalogue.read() as tx:
@@ -125,7 +130,9 @@ def test_a_row_without_its_folder_is_reported_once_and_resolved_when_it_is_back(
     assert folders.local is not None
     os.rename(folders.local / folder, folders.local / "elsewhere")
     for _ in range(2):
-        assert [(finding.run, "is missing" in finding.what) for finding in recovery.recover(catalogue, folders)] == [("R1", True)]
+        assert [(finding.run, "is missing" in finding.what) for finding in recovery.recover(catalogue, folders)] == [
+            ("R1", True)
+        ]
     assert len(recovery.quarantined(catalogue)) == 1
     assert _intact(catalogue, folders, "R2")
     os.rename(folders.local / "elsewhere", folders.local / folder)
@@ -155,11 +162,16 @@ def _no_space(*arguments: object) -> int:
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename", "mkdir"])
-def test_a_full_disk_leaves_no_partial_run(catalogue: Catalogue, folders: RunFolders, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_run(
+    catalogue: Catalogue, folders: RunFolders, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _finished(catalogue, folders, "R1")
     with monkeypatch.context() as patch:
         patch.setattr(os, call, _no_space)
-        with pytest.raises(StoreError, match="No space left") as caught, folders.stage("R2", {}, telemetry={"time": np.arange(9.0)}) as staged:
+        with (
+            pytest.raises(StoreError, match="No space left") as caught,
+            folders.stage("R2", {}, telemetry={"time": np.arange(9.0)}) as staged,
+        ):
             staged.publish()
         assert "free space" in str(caught.value)
     assert folders.local is not None
@@ -169,7 +181,9 @@ def test_a_full_disk_leaves_no_partial_run(catalogue: Catalogue, folders: RunFol
     _finished(catalogue, folders, "R2")
 
 
-def test_a_full_disk_leaves_no_partial_artifact(catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_partial_artifact(
+    catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     artifacts = Artifacts(tmp_path / "lab")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", _no_space)
@@ -191,6 +205,12 @@ def small_disk(tmp_path: Path) -> Path:
     return path
 
 
+def _fill(catalogue: Catalogue) -> None:
+    for at in range(200):
+        with catalogue.begin() as tx:
+            runs.create(tx, id=f"X{at}", process="cvd", state="queued", origin="real", extra={"a": "b" * 4000})
+
+
 def test_a_really_full_disk_is_said_in_one_line_and_nothing_is_lost(small_disk: Path) -> None:
     try:
         with Catalogue(small_disk / "catalogue.db", ANNA) as catalogue:
@@ -199,11 +219,11 @@ def test_a_really_full_disk_is_said_in_one_line_and_nothing_is_lost(small_disk: 
             with pytest.raises(StoreError, match="No space left"):
                 folders.stage("R2", {}, telemetry={"time": np.random.default_rng(0).normal(size=300_000)})
             assert list((small_disk / "staging").iterdir()) == []
-            (small_disk / "filler").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
+            (small_disk / "filler").write_bytes(
+                b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize)
+            )
             with pytest.raises(StoreError, match="disk") as caught:
-                for at in range(200):
-                    with catalogue.begin() as tx:
-                        runs.create(tx, id=f"X{at}", process="cvd", state="queued", origin="real", extra={"a": "b" * 4000})
+                _fill(catalogue)
             assert "\n" not in str(caught.value)
             (small_disk / "filler").unlink()
             with catalogue.read() as tx:

@@ -12,7 +12,11 @@ from labkit.store.catalogue import Catalogue
 
 def _run(catalogue: Catalogue, **columns: object) -> str:
     with catalogue.begin() as tx:
-        return str(runs.create(tx, **{"process": "cvd", "state": "completed", "origin": "simulated", "tool": "T1", **columns})["id"])
+        return str(
+            runs.create(tx, **{"process": "cvd", "state": "completed", "origin": "simulated", "tool": "T1", **columns})[
+                "id"
+            ]
+        )
 
 
 def test_a_wafer_remembers_every_run_it_went_through(either: Catalogue) -> None:

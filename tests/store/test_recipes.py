@@ -76,8 +76,12 @@ def test_the_database_itself_refuses_to_change_content_and_signatures(either: Ca
     _save(either)
     with either.as_principal(BERND).begin() as tx:
         recipes.approve(tx, "oxide", 1, "h1")
-    for statement in (sa.update(tables.recipes).values(document={"dose": 2}), sa.update(tables.recipes).values(content_hash="h9"),
-                      sa.update(tables.approvals).values(approver="carla"), sa.delete(tables.approvals)):
+    for statement in (
+        sa.update(tables.recipes).values(document={"dose": 2}),
+        sa.update(tables.recipes).values(content_hash="h9"),
+        sa.update(tables.approvals).values(approver="carla"),
+        sa.delete(tables.approvals),
+    ):
         with pytest.raises(StoreError, match="final"), either.begin() as tx:
             tx.execute(statement)
 

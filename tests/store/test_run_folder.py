@@ -27,24 +27,49 @@ CREATED = datetime(2025, 3, 9, tzinfo=UTC)
 
 
 def telemetry(samples: int = 50, scale: float = 1.0) -> xr.Dataset:
-    return xr.Dataset({"pressure": ("time", (np.arange(samples) * scale).astype("float32"), {"units": "torr", "long_name": "pressure"}),
-                       "valve": ("time", np.arange(samples) % 2, {"units": "1"})},
-                      {"time": ("time", np.arange(samples) * 0.5, {"units": "s"})})
+    return xr.Dataset(
+        {
+            "pressure": (
+                "time",
+                (np.arange(samples) * scale).astype("float32"),
+                {"units": "torr", "long_name": "pressure"},
+            ),
+            "valve": ("time", np.arange(samples) % 2, {"units": "1"}),
+        },
+        {"time": ("time", np.arange(samples) * 0.5, {"units": "s"})},
+    )
 
 
 def wafers() -> xr.Dataset:
     draw = np.random.default_rng(0)
     return xr.Dataset(
-        {"thickness": (("slot", "site"), draw.normal(size=(25, 49)), {"units": "nm"}),
-         "film_thickness": (("slot", "film", "site"), draw.normal(size=(25, 2, 49)).astype("float32"), {"units": "nm"}),
-         "good": (("slot",), np.arange(25) % 2 == 0), "total": ((), np.float64(7.5), {"units": "nm"})},
-        {"slot": ("slot", np.arange(1, 26), {"units": "1"}), "x": ("site", draw.normal(size=49), {"units": "mm"}),
-         "film": ["SiO2", "poly-Sì"], "taken": ("slot", np.datetime64("2025-03-09T12:00:00", "ns") + np.arange(25) * np.timedelta64(1, "s"))},
-        {"seed": 3, "references": "deal1965", "nested": [1, 2]})
+        {
+            "thickness": (("slot", "site"), draw.normal(size=(25, 49)), {"units": "nm"}),
+            "film_thickness": (
+                ("slot", "film", "site"),
+                draw.normal(size=(25, 2, 49)).astype("float32"),
+                {"units": "nm"},
+            ),
+            "good": (("slot",), np.arange(25) % 2 == 0),
+            "total": ((), np.float64(7.5), {"units": "nm"}),
+        },
+        {
+            "slot": ("slot", np.arange(1, 26), {"units": "1"}),
+            "x": ("site", draw.normal(size=49), {"units": "mm"}),
+            "film": ["SiO2", "poly-Sì"],
+            "taken": ("slot", np.datetime64("2025-03-09T12:00:00", "ns") + np.arange(25) * np.timedelta64(1, "s")),
+        },
+        {"seed": 3, "references": "deal1965", "nested": [1, 2]},
+    )
 
 
 def publish(folders: RunFolders, run: str = "R1", **more: Any) -> tuple[str, str]:
-    parts = {"telemetry": telemetry(), "fields": {"measured": wafers(), "wafer/before": wafers()}, "created": CREATED, **more}
+    parts = {
+        "telemetry": telemetry(),
+        "fields": {"measured": wafers(), "wafer/before": wafers()},
+        "created": CREATED,
+        **more,
+    }
     with folders.stage(run, {"process": "cvd", "seed": 3}, **parts) as staged:
         staged.publish()
     return staged.folder, staged.checksum
@@ -89,7 +114,9 @@ def test_opening_reads_no_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder, checksum = publish(folders)
     read: list[str] = []
     original = zarr_format._StoredArray._chunk
-    monkeypatch.setattr(zarr_format._StoredArray, "_chunk", lambda self, place: read.append(self.path) or original(self, place))
+    monkeypatch.setattr(
+        zarr_format._StoredArray, "_chunk", lambda self, place: read.append(self.path) or original(self, place)
+    )
     tree = folders.open(folder, checksum)
     repr(tree)
     assert "measured/thickness" not in read
@@ -102,13 +129,21 @@ def test_arrays_can_be_handed_to_dask_workers(tmp_path: Path) -> None:
     folder, checksum = publish(folders)
     tree = folders.open(folder, checksum).chunk()
     assert tree["measured/thickness"].chunks == ((25,), (49,))
-    assert float(tree["measured/thickness"].sum().compute(scheduler="synchronous")) == pytest.approx(float(wafers()["thickness"].sum()))
+    assert float(tree["measured/thickness"].sum().compute(scheduler="synchronous")) == pytest.approx(
+        float(wafers()["thickness"].sum())
+    )
     lazy = folders.open(folder, checksum)["telemetry/pressure"]
     assert float(pickle.loads(pickle.dumps(lazy)).max()) == 49.0
 
 
-@given(values=hnp.arrays(st.sampled_from(["f4", "f8", "i2", "i8", "u1", "?", "c16"]),
-                         hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7)), data=st.data(), chunk=st.sampled_from([1, 40, 10**6]))
+@given(
+    values=hnp.arrays(
+        st.sampled_from(["f4", "f8", "i2", "i8", "u1", "?", "c16"]),
+        hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=7),
+    ),
+    data=st.data(),
+    chunk=st.sampled_from([1, 40, 10**6]),
+)
 def test_any_array_and_any_part_of_it_comes_back(values: np.ndarray, data: st.DataObject, chunk: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(zarr_format, "CHUNK_BYTES", chunk)
@@ -128,7 +163,9 @@ def test_big_arrays_are_cut_and_zarr_still_reads_them(tmp_path: Path, monkeypatc
     with zipfile.ZipFile(tmp_path / folder / "fields.zarr.zip") as packed:
         assert sum(name.startswith("measured/thickness/c.") for name in packed.namelist()) == 5
     with zarr.storage.ZipStore(tmp_path / folder / "fields.zarr.zip", mode="r") as store:
-        np.testing.assert_array_equal(zarr.open_array(store, path="measured/thickness", mode="r")[:], wafers()["thickness"].values)
+        np.testing.assert_array_equal(
+            zarr.open_array(store, path="measured/thickness", mode="r")[:], wafers()["thickness"].values
+        )
     xr.testing.assert_identical(folders.open(folder, checksum)["measured"].to_dataset().load(), wafers())
 
 
@@ -198,9 +235,14 @@ def test_damage_to_big_files_is_noticed_when_they_are_read(tmp_path: Path, monke
 def test_leaving_without_publishing_leaves_nothing(anywhere: RunFolders) -> None:
     with anywhere.stage("R1", {}, telemetry=telemetry(), created=CREATED):
         pass
-    with pytest.raises(RuntimeError), anywhere.stage("R1", {}, telemetry=telemetry(), created=CREATED) as staged:
-        staged.publish()
-        raise RuntimeError
+
+    def fail() -> None:
+        with anywhere.stage("R1", {}, telemetry=telemetry(), created=CREATED) as staged:
+            staged.publish()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert anywhere.published() == []
     if anywhere.local is not None:
         assert list((anywhere.local / "staging").iterdir()) == []
@@ -231,7 +273,9 @@ def test_a_run_cannot_be_written_outside_its_lab(tmp_path: Path, name: str) -> N
 @pytest.mark.parametrize(("channels_", "what"), [
     ({"pressure": np.zeros(3)}, "time"), ({"time": np.zeros(3), "p": np.zeros(4)}, "one length"),
     ({"time": np.zeros((2, 2)), "p": np.zeros((2, 2))}, "1-D"), ({}, "none")])
-def test_telemetry_without_time_or_of_several_lengths_is_refused(tmp_path: Path, channels_: dict[str, Any], what: str) -> None:
+def test_telemetry_without_time_or_of_several_lengths_is_refused(
+    tmp_path: Path, channels_: dict[str, Any], what: str
+) -> None:
     with pytest.raises(StoreError, match=what):
         RunFolders(tmp_path).stage("R1", {}, telemetry=channels_)
     assert list((tmp_path / "staging").iterdir()) == []
@@ -246,7 +290,10 @@ def test_what_zarr_cannot_hold_is_refused_before_anything_is_written(tmp_path: P
 
 
 def test_one_channel_of_many_runs_is_filled_up_and_keeps_its_unit(anywhere: RunFolders) -> None:
-    rows = [{"id": f"R{n}", "folder": publish(anywhere, f"R{n}", telemetry=telemetry(40 + n, n), fields=None)[0]} for n in range(5)]
+    rows = [
+        {"id": f"R{n}", "folder": publish(anywhere, f"R{n}", telemetry=telemetry(40 + n, n), fields=None)[0]}
+        for n in range(5)
+    ]
     found = channels.channel(anywhere, "pressure", rows)
     assert found.dims == ("run", "sample")
     assert found.shape == (5, 44)
@@ -261,7 +308,10 @@ def test_a_channel_that_is_missing_or_changes_its_unit_is_refused(tmp_path: Path
     folders = RunFolders(tmp_path)
     other = telemetry()
     other["pressure"].attrs["units"] = "Pa"
-    rows = [{"id": "A", "folder": publish(folders, "A")[0]}, {"id": "B", "folder": publish(folders, "B", telemetry=other)[0]}]
+    rows = [
+        {"id": "A", "folder": publish(folders, "A")[0]},
+        {"id": "B", "folder": publish(folders, "B", telemetry=other)[0]},
+    ]
     with pytest.raises(SchemaError, match="Pa and torr"):
         channels.channel(folders, "pressure", rows)
     with pytest.raises(NotFound, match="pressure"):

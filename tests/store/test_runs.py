@@ -105,8 +105,14 @@ def test_attempts_count_from_one_and_keep_their_times(either: Catalogue) -> None
 def test_results_are_replaced_as_a_whole(either: Catalogue) -> None:
     run = _run(either)
     with either.begin() as tx:
-        runs.record_results(tx, run, [{"name": "t", "value": 100.5, "expected": 100.0, "residual": 0.005, "units": "nm"},
-                                      {"name": "u", "value": float("nan")}])
+        runs.record_results(
+            tx,
+            run,
+            [
+                {"name": "t", "value": 100.5, "expected": 100.0, "residual": 0.005, "units": "nm"},
+                {"name": "u", "value": float("nan")},
+            ],
+        )
     with either.begin() as tx:
         assert runs.results(tx, run)["t"] == {"value": 100.5, "expected": 100.0, "residual": 0.005, "units": "nm"}
         assert runs.results(tx, run)["u"]["value"] is None

@@ -114,7 +114,9 @@ def test_a_database_of_somebody_else_is_not_touched(tmp_path: Path) -> None:
         assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("invoices",)]
 
 
-@pytest.mark.parametrize("content", [b"this is no database, it is a letter\n" * 400, b"SQLite format 3\x00" + b"\x07" * 8000])
+@pytest.mark.parametrize(
+    "content", [b"this is no database, it is a letter\n" * 400, b"SQLite format 3\x00" + b"\x07" * 8000]
+)
 def test_a_file_that_is_no_database_is_refused_in_one_line(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "catalogue.db"
     path.write_bytes(content)
@@ -141,7 +143,10 @@ def test_a_new_catalogue_is_there_at_once(tmp_path: Path) -> None:
 
 def test_a_commit_is_on_the_disk_before_it_is_acknowledged(catalogue: Catalogue) -> None:
     def pragma(name: str, **options: object) -> object:
-        with catalogue.engine.connect().execution_options(labkit_write=True, **options) as connection, connection.begin():
+        with (
+            catalogue.engine.connect().execution_options(labkit_write=True, **options) as connection,
+            connection.begin(),
+        ):
             return connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
 
     assert pragma("synchronous") == 2

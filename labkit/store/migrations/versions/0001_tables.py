@@ -11,7 +11,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 revision = "0001"
 down_revision = None
 
-TEXT, REAL, INTEGER, TRUTH = sa.Text(), sa.Double(), sa.Integer(), sa.Boolean()
+TEXT, INTEGER, TRUTH = sa.Text(), sa.Integer(), sa.Boolean()
+REAL: sa.Double[float] = sa.Double()
 TIME = sa.DateTime(timezone=True)
 NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 TOOL_STATES = ("state IN ('productive', 'standby', 'engineering', 'scheduled_down', 'unscheduled_down', "
@@ -178,7 +179,8 @@ def _run_history() -> None:
         needed("org_id", TEXT), needed("run", TEXT), needed("ordinal", INTEGER), needed("state", TEXT),
         column("worker", TEXT), column("queued", TIME), column("started", TIME), column("ended", TIME),
         column("error_code", TEXT), column("error_message", TEXT), column("fence", NUMBER),
-        sa.CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled', 'retrying')", name="ck_attempts_state"),
+        sa.CheckConstraint("state IN ('queued', 'running', 'completed', 'failed', 'cancelled', 'retrying')",
+                           name="ck_attempts_state"),
         sa.ForeignKeyConstraint(["org_id", "run"], ["runs.org_id", "runs.id"], name="fk_attempts_runs"),
         sa.PrimaryKeyConstraint("org_id", "run", "ordinal", name="pk_attempts"))
     op.create_table(
@@ -213,7 +215,8 @@ def _learning() -> None:
         needed("org_id", TEXT), needed("id", TEXT), needed("tool", TEXT), needed("process", TEXT),
         needed("family", TEXT), needed("document", JSON), needed("frozen_at", TIME), column("qualified_by", TEXT),
         column("retired_at", TIME), sa.PrimaryKeyConstraint("org_id", "id", name="pk_baselines"))
-    op.create_index("ix_baselines_org_id_tool_process_family_frozen_at", "baselines", ["org_id", "tool", "process", "family", "frozen_at"])
+    op.create_index("ix_baselines_org_id_tool_process_family_frozen_at", "baselines",
+                    ["org_id", "tool", "process", "family", "frozen_at"])
     op.create_table(
         "training_rows",
         needed("number", NUMBER, autoincrement=True), needed("org_id", TEXT), needed("run", TEXT),
@@ -223,7 +226,8 @@ def _learning() -> None:
         sa.ForeignKeyConstraint(["org_id", "run"], ["runs.org_id", "runs.id"], name="fk_training_rows_runs"),
         sa.PrimaryKeyConstraint("number", name="pk_training_rows"),
         sa.UniqueConstraint("org_id", "run", name="uq_training_rows_org_id_run"), sqlite_autoincrement=True)
-    op.create_index("ix_training_rows_org_id_process_tool_family_origin_number", "training_rows", ["org_id", "process", "tool", "family", "origin", "number"])
+    op.create_index("ix_training_rows_org_id_process_tool_family_origin_number", "training_rows",
+                    ["org_id", "process", "tool", "family", "origin", "number"])
     op.create_table(
         "suggestions",
         needed("org_id", TEXT), needed("id", TEXT), needed("kind", TEXT), needed("tool", TEXT),

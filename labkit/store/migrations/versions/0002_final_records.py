@@ -8,6 +8,7 @@ revision = "0002"
 down_revision = "0001"
 
 _REFUSED = "{table}: written records are final"
+_CONTENT = "UPDATE OF org_id, name, version, document, content_hash, author"
 
 
 def upgrade() -> None:
@@ -20,8 +21,8 @@ def upgrade() -> None:
 
 def _sqlite() -> None:
     for name, event, table in (("audit_update", "UPDATE", "audit"), ("audit_delete", "DELETE", "audit"),
-                               ("recipes_content", "UPDATE OF org_id, name, version, document, content_hash, author", "recipes"),
-                               ("approvals_update", "UPDATE", "approvals"), ("approvals_delete", "DELETE", "approvals")):
+                               ("recipes_content", _CONTENT, "recipes"), ("approvals_update", "UPDATE", "approvals"),
+                               ("approvals_delete", "DELETE", "approvals")):
         op.execute(f"CREATE TRIGGER final_{name} BEFORE {event} ON {table} "
                    f"BEGIN SELECT RAISE(ABORT, '{_REFUSED.format(table=table)}'); END")
 
@@ -34,5 +35,5 @@ def _postgresql() -> None:
                    "FOR EACH ROW EXECUTE FUNCTION labkit_final()")
         op.execute(f"CREATE TRIGGER final_{table}_all BEFORE TRUNCATE ON {table} "
                    "FOR EACH STATEMENT EXECUTE FUNCTION labkit_final()")
-    op.execute("CREATE TRIGGER final_recipes BEFORE UPDATE OF org_id, name, version, document, content_hash, author "
+    op.execute(f"CREATE TRIGGER final_recipes BEFORE {_CONTENT} "
                "ON recipes FOR EACH ROW EXECUTE FUNCTION labkit_final()")
