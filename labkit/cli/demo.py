@@ -83,9 +83,9 @@ def _batches(lab: Lab, recipe: Any, batches: int, *, quiet: bool) -> list[Run]:
 
 
 def _process_window(lab: Lab, *, quiet: bool) -> dict[str, Any]:
-    from labkit.processes.lithography import focus_exposure_matrix, process_window
+    from labkit.processes.lithography import Lithography, focus_exposure_matrix, process_window
 
-    recipe = lab.process("lithography").example_recipes()[0]
+    recipe = Lithography().example_recipes()[0]
     lab.save_recipe(recipe)
     fem = focus_exposure_matrix(recipe)
     window = process_window(fem)

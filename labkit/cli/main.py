@@ -84,7 +84,7 @@ def run(context: click.Context, recipe: Path, tool: str | None, lot: str | None,
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Rows.")
 @_AS_JSON
 @click.pass_context
-def runs(context: click.Context, sort: str, limit: int, as_json: bool, **filters: str | None) -> None:
+def runs(context: click.Context, /, sort: str, limit: int, as_json: bool, **filters: str | None) -> None:
     """List runs."""
     from labkit.cli.show import show_runs
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from labkit.store.documents import plain
 
@@ -27,7 +28,7 @@ def console() -> Console:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
     """Print *rows* under *columns*; columns named in *right* are aligned right, as numbers are."""
     numeric = set(right)
-    drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="bold")
+    drawn = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
@@ -42,11 +43,11 @@ def emit(value: Any) -> None:
 
 def facts(title: str, pairs: Mapping[str, Any]) -> None:
     """Print a titled list of name and value."""
-    drawn = Table(title=title, box=None, show_header=False, title_justify="left", title_style="bold", padding=(0, 2, 0, 0))
+    drawn = Table(title=Text(title), box=None, show_header=False, title_justify="left", title_style="bold", padding=(0, 2, 0, 0))
     drawn.add_column(style="dim")
     drawn.add_column(overflow="fold")
     for name, value in pairs.items():
-        drawn.add_row(name, _cell(value))
+        drawn.add_row(Text(name), _cell(value))
     console().print(drawn)
 
 
@@ -60,10 +61,8 @@ def number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None or value != value else f"{value:.{digits}g}"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> Text:
     if value is None:
-        return "–"
+        return Text("–")
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    style = STYLES.get(text)
-    text = text.replace("[", "\\[")
-    return f"[{style}]{text}[/{style}]" if style else text
+    return Text(text, style=STYLES.get(text, ""))

@@ -56,7 +56,7 @@ def show_prediction(prediction: Prediction, *, as_json: bool) -> None:
         emit(prediction.document())
         return
     for finding in prediction.findings:
-        console().print(f"{'blocked' if finding.blocking else 'note'}: {finding.message} {finding.fix}", soft_wrap=True)
+        console().print(f"{'blocked' if finding.blocking else 'note'}: {finding.message} {finding.fix}", soft_wrap=True, markup=False)
     if prediction.estimates:
         table(f"predicted from physics and {prediction.rows} past runs ({100 * prediction.level:g} % interval)",
               ("indicator", "predicted", "interval", "unit", ""), [

@@ -70,7 +70,7 @@ class Baseline(Stored):
         centre = np.nanmean(table, axis=0)
         deviations = np.where(np.isfinite(table), table - centre, 0.0)
         squares = np.sum(deviations**2, axis=0)
-        weight = declaration_dof(squares / (runs - 1.0), runs - 1.0, prior**2)
+        weight = declaration_dof(*(list(map(float, a)) for a in (squares / (runs - 1.0), runs - 1.0, prior**2)))
         dof = weight + runs - 1.0
         sigma = np.sqrt((weight * prior**2 + squares) / dof)
         return cls(names, tuple(map(float, centre)), tuple(map(float, sigma)), tuple(map(int, runs)),

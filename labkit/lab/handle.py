@@ -51,17 +51,17 @@ class Run:
     @property
     def verdict(self) -> str | None:
         """``"pass"``, ``"fail"`` or ``"anomaly"`` once judged."""
-        return self._row["verdict"] if self._row["verdict"] is None else str(self._row["verdict"])
+        return _text(self._row["verdict"])
 
     @property
     def reason(self) -> str | None:
         """Why a run was refused or failed."""
-        return self._row["error_message"]
+        return _text(self._row["error_message"])
 
     @property
     def tool(self) -> str | None:
         """Tool the run was meant for."""
-        return self._row["tool"]
+        return _text(self._row["tool"])
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -94,7 +94,7 @@ class Run:
     @property
     def preflight(self) -> dict[str, Any] | None:
         """Outcome of the gate: allowed, reasons, warnings, and the changes that were offered."""
-        return self._row["preflight"]
+        return None if self._row["preflight"] is None else dict(self._row["preflight"])
 
     @property
     def judgement(self) -> RecordedJudgement | None:
@@ -160,3 +160,7 @@ class Run:
         body = "".join(f"<tr><th style='text-align:left'>{html.escape(n)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>"
                        for n, v in self.facts().items())
         return f"<table><caption>run {self.seq} · {html.escape(self.id)}</caption><tbody>{body}</tbody></table>"
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -26,7 +26,7 @@ from labkit.operations.limits import ConstraintProfile, limits_for
 from labkit.operations.policy import process_permission, require
 from labkit.runs import knowledge, qualify, sweep
 from labkit.runs.execute import Order, execute
-from labkit.runs.predict import Prediction, predict
+from labkit.runs.predict import History, Prediction, predict
 from labkit.runs.workplace import Workplace
 from labkit.store import browse, recipes, sql, tools
 
@@ -167,7 +167,7 @@ class Lab:
         """What *recipe* would do on *tool*: every indicator with its interval. Nothing is run or stored."""
         process = registry.process(recipe.process)
         name = tool or self._only_tool(recipe.process)
-        history = knowledge.History()
+        history = History()
         if name is not None:
             with self._place.catalogue.read() as tx:
                 kind = tools.get(tx, name)["kind"]

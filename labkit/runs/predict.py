@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from labkit.core.errors import NotFound
 from labkit.core.process import Finding, Process
 from labkit.core.recipe import Recipe
@@ -93,7 +91,7 @@ class Prediction:
     def from_document(cls, document: Mapping[str, Any]) -> Prediction:
         """The prediction that :meth:`document` wrote, without its Dataset."""
         return cls(document["recipe_hash"], document["level"], document["rows"],
-                   tuple(Estimate(**{k: np.nan if v is None else v for k, v in e.items()}) for e in document["estimates"]),
+                   tuple(_estimate(e) for e in document["estimates"]),
                    tuple(Finding(**f) for f in document["findings"]))
 
     def __repr__(self) -> str:
@@ -145,6 +143,11 @@ def history_from(rows: Sequence[Mapping[str, Any]], process: Process, recipe: Re
     inputs = tuple(tuple(float(row["inputs"][path]) for path in paths) for row in usable)
     residuals = {i.name: tuple(_number(row["outputs"].get(i.name)) for row in usable) for i in process.indicators}
     return History(inputs, residuals)
+
+
+def _estimate(document: Mapping[str, Any]) -> Estimate:
+    numbers = {name: _number(document[name]) for name in ("physics", "value", "low", "high")}
+    return Estimate(name=document["name"], units=document["units"], covered=document["covered"], **numbers)
 
 
 def _number(value: float | None) -> float:

@@ -103,8 +103,8 @@ class _Search:
         """How far *knobs* have to move (fraction of their ranges) for the limits to be kept, and the recipe there."""
         start = np.clip([_position(knob, float(self.recipe.value(knob.path))) for knob in knobs], 0.0, 1.0)
         try:
-            found = least_squares(lambda position: self._shortfall(knobs, position, start), start, bounds=(0.0, 1.0),
-                                  diff_step=_STEP, max_nfev=_MOST_STEPS)
+            found = least_squares(self._shortfall, start, bounds=(0.0, 1.0), diff_step=[_STEP] * len(knobs),
+                                  max_nfev=_MOST_STEPS, args=(knobs, start))
             candidate = _rounded(self.recipe, knobs, found.x)
             values = self.correct(self.process.expected(candidate, self.wafer))
         except LabkitError:
@@ -113,7 +113,7 @@ class _Search:
         distance = float(np.linalg.norm(found.x - start))
         return (distance, candidate) if kept and self.recipe.diff(candidate) else None
 
-    def _shortfall(self, knobs: tuple[Knob, ...], position: np.ndarray, start: np.ndarray) -> np.ndarray:
+    def _shortfall(self, position: np.ndarray, knobs: tuple[Knob, ...], start: np.ndarray) -> np.ndarray:
         candidate = self.recipe.changed({k.path: _value(k, float(u)) for k, u in zip(knobs, position, strict=True)})
         broken = {v.limit: v.limit.excess(v.value) / _scale(v.limit) for v in recipe_violations(candidate, self.limits)}
         values = self.correct(self.process.expected(candidate, self.wafer))

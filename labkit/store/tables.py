@@ -124,8 +124,8 @@ transitions = _table(
     _column("reason"), _of_run(), sa.Index(None, "org_id", "run"))
 violations = _table(
     "violations", _needed("run"), _needed("quantity"), _needed("severity"), _column("value", Real),
-    _column("low", Real), _column("high", Real), _column("units"), _column("stage"), _column("message"), _column("profile"),
-    _of_run(),
+    _column("low", Real), _column("high", Real), _column("units"), _column("stage"), _column("message"),
+    _column("profile"), _of_run(),
     sa.Index(None, "org_id", "run"))
 sweep_chunks = _table(
     "sweep_chunks", _needed("run"), _needed("ordinal", sa.Integer), _needed("state"), _column("first", Number),

@@ -1,8 +1,12 @@
-"""``python -m tests.mutants``: mutate, test, count. Exit code 1 when fewer than 90 % of the mutants are killed."""
+"""``python -m tests.mutants``: mutate, test, count. Exit code 1 when fewer than 90 % of the mutants are killed.
+
+Without options every mutant is tried. The first run after a change also measures which test runs which function.
+"""
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import queue
@@ -12,15 +16,35 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.mutants import bands, targets
+from tests.mutants import reach as reaches
 from tests.mutants.mutations import Mutation, mutations
+from tests.mutants.reach import Reach
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIRED = 0.90
 COPIED = ("labkit", "tests", "data", "pipelines", "pyproject.toml", "README.md", "LICENSE")
+CACHE = ROOT / "build" / "mutants" / "reach.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant: ``word``, the ``seconds`` it took, and the test that noticed."""
+
+    word: str
+    seconds: float
+    killer: str = ""
+
+    @property
+    def survived(self) -> bool:
+        """Whether no test noticed."""
+        return self.word == "survived"
 
 
 class Worker:
@@ -33,7 +57,9 @@ class Worker:
             if (ROOT / name).is_dir():
                 shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
             elif (ROOT / name).exists():
-                shutil.copy(ROOT / name, folder / name)
+                shutil.copy2(ROOT / name, folder / name)
+        for name in ("labkit", "tests"):
+            compileall.compile_dir(str(folder / name), quiet=2)
         environment = {**os.environ, "PYTHONPATH": str(folder), "CI": "true", "PYTHONDONTWRITEBYTECODE": "1",
                        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
@@ -45,18 +71,17 @@ class Worker:
             env=environment,
         )
 
-    def ask(self, file: str, content: bytes, tests: tuple[str, ...], timeout: float) -> tuple[str, str]:
-        """Outcome of *tests* with *file* replaced by *content* (as it is, where *file* is empty), and their output."""
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The worker's answer to *request*."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"file": file, "content": content.hex(), "tests": list(tests), "timeout": timeout}
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
             raise RuntimeError("a worker process has died")
-        found = json.loads(answer)
-        return found["outcome"], found["output"]
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
     def close(self) -> None:
         """End the process."""
@@ -77,38 +102,46 @@ def collect(within: str | None) -> tuple[list[Mutation], Counter[str]]:
     return found, exempt
 
 
-def verify_baseline(worker: Worker, mutants: list[Mutation], timeout: float) -> list[str]:
-    """Test lists that fail, or hold no tests, without any mutation: nothing could be learned from them."""
-    faults = []
-    for path in dict.fromkeys(mutant.path for mutant in mutants):
-        tests = targets.tests_for(path, ROOT)
-        if not tests:
-            faults.append(f"{path}: no tests are mapped to it")
-    for tests in {targets.tests_for(mutant.path, ROOT) for mutant in mutants} - {()}:
-        outcome, output = worker.ask("", b"", tests, 3 * timeout)
-        if outcome != "survived":
-            faults.append(f"{' '.join(tests)}: fail without a mutation ({outcome})\n{output}")
-    return faults
+def measure(worker: Worker) -> Reach:
+    """Which test runs which function, from the cache or measured now.
+
+    Raises
+    ------
+    SystemExit
+        If tests fail without a mutation: nothing could be learned from them.
+    """
+    key = reaches.fingerprint(ROOT, ("labkit", "tests"))
+    found = reaches.load(CACHE, key)
+    if found is None:
+        print("measuring which test runs which function …", file=sys.stderr, flush=True)
+        answer = worker.ask({"measure": targets.tests(ROOT)})
+        if "failed" in answer:
+            raise SystemExit(f"tests fail without a mutation:\n{answer['failed']}")
+        found = Reach(**answer["reach"])
+        reaches.save(CACHE, key, found)
+    return found
 
 
-def run(mutants: list[Mutation], workers: list[Worker], timeout: float) -> dict[Mutation, str]:
-    """Outcome of every mutant; progress goes to standard error."""
+def run(mutants: list[Mutation], workers: list[Worker], reach: Reach, timeout: float) -> dict[Mutation, Outcome]:
+    """Outcome of every mutant; progress and the time left go to standard error."""
     waiting: queue.SimpleQueue[Mutation] = queue.SimpleQueue()
     for mutant in mutants:
         waiting.put(mutant)
-    outcomes: dict[Mutation, str] = {}
+    outcomes: dict[Mutation, Outcome] = {}
+    start = time.monotonic()
 
     def work(worker: Worker) -> None:
+        worker.ask({"libraries": reach.libraries})
         while True:
             try:
                 mutant = waiting.get_nowait()
             except queue.Empty:
                 return
-            source = (ROOT / mutant.path).read_bytes()
-            content = source[:mutant.start] + mutant.after.encode() + source[mutant.end:]
-            outcomes[mutant], _ = worker.ask(mutant.path, content, targets.tests_for(mutant.path, ROOT), timeout)
+            outcomes[mutant] = attempt(mutant, worker, reach, timeout)
+            survived = sum(outcome.survived for outcome in outcomes.values())
+            left = (time.monotonic() - start) / len(outcomes) * (len(mutants) - len(outcomes))
             print(
-                f"\r{len(outcomes)}/{len(mutants)} mutants, {sum(o == 'survived' for o in outcomes.values())} survived",
+                f"\r{len(outcomes)}/{len(mutants)} mutants, {survived} survived, about {left / 60.0:.0f} min left ",
                 end="",
                 file=sys.stderr,
                 flush=True,
@@ -120,22 +153,48 @@ def run(mutants: list[Mutation], workers: list[Worker], timeout: float) -> dict[
     for thread in threads:
         thread.join()
     print(file=sys.stderr)
+    if len(outcomes) < len(mutants):
+        raise RuntimeError("a worker has died; see above")
     return outcomes
 
 
-def report(outcomes: dict[Mutation, str], exempt: Counter[str]) -> float:
+def attempt(mutant: Mutation, worker: Worker, reach: Reach, timeout: float) -> Outcome:
+    """Outcome of one mutant; one that no test runs survives."""
+    tests = reach.tests_for(mutant, ROOT)
+    if not tests:
+        return Outcome("survived", 0.0)
+    source = (ROOT / mutant.path).read_bytes()
+    content = source[: mutant.start] + mutant.after.encode() + source[mutant.end :]
+    allowed = min(timeout, 10.0 + 5.0 * sum(reach.seconds[test] for test in tests))
+    request = {"file": mutant.path, "content": content.hex(), "tests": tests, "timeout": allowed}
+    answer = worker.ask(request)
+    if answer["outcome"] == "broken":
+        raise RuntimeError(f"{mutant.label}: the tests could not be run\n{answer['output']}")
+    return Outcome(answer["outcome"], answer["seconds"], answer["killer"])
+
+
+def report(outcomes: dict[Mutation, Outcome], exempt: Counter[str]) -> float:
     """Print what survived and the share that was killed; return that share."""
-    survivors = sorted((m for m, outcome in outcomes.items() if outcome == "survived"), key=lambda m: (m.path, m.line))
+    survivors = sorted((m for m, outcome in outcomes.items() if outcome.survived), key=lambda m: (m.path, m.line))
     for mutant in survivors:
         print("survived ", mutant.label)
-    for path in dict.fromkeys(m.path for m in sorted(outcomes, key=lambda m: m.path)):
-        here = [outcome for mutant, outcome in outcomes.items() if mutant.path == path]
-        killed = sum(outcome != "survived" for outcome in here)
-        print(f"{killed:5d} of {len(here):5d} killed ({killed / len(here):6.1%})  {path}")
+    for level, paths in (("file", [m.path for m in outcomes]), ("area", [area(m.path) for m in outcomes])):
+        for path in sorted(set(paths)):
+            here = [o for m, o in outcomes.items() if path == (m.path if level == "file" else area(m.path))]
+            killed = sum(not outcome.survived for outcome in here)
+            print(f"{killed:5d} of {len(here):5d} killed ({killed / len(here):6.1%})  {path}")
     print("exempt:", ", ".join(f"{count} {reason}" for reason, count in exempt.most_common()) or "none")
+    seconds = sum(outcome.seconds for outcome in outcomes.values()) / max(1, len(outcomes))
     share = 1.0 - len(survivors) / len(outcomes) if outcomes else 0.0
+    print(f"{seconds:.1f} s per mutant; {sum(o.word == 'killed by time' for o in outcomes.values())} ran out of time")
     print(f"{len(outcomes) - len(survivors)} of {len(outcomes)} mutants killed: {share:.1%} (required {REQUIRED:.0%})")
     return share
+
+
+def area(path: str) -> str:
+    """Chapter or layer of a file."""
+    parts = Path(path).parts
+    return "/".join(parts[: 3 if parts[1] == "processes" else 2])
 
 
 def main() -> int:
@@ -145,7 +204,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="only this many mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument(
-        "--timeout", type=float, default=120.0, help="seconds per mutant; running out counts as noticed"
+        "--timeout", type=float, default=120.0, help="most seconds per mutant; running out counts as noticed"
     )
     parser.add_argument("--workers", type=int, default=2, help="processes")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
@@ -159,11 +218,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="labkit-mutants-") as folder:
         workers = [Worker(Path(folder) / f"tree{number}") for number in range(options.workers)]
         try:
-            faults = verify_baseline(workers[0], mutants, options.timeout)
-            if faults:
-                print(*faults, sep="\n", file=sys.stderr)
-                return 2
-            outcomes = run(mutants, workers, options.timeout)
+            outcomes = run(mutants, workers, measure(workers[0]), options.timeout)
         finally:
             for worker in workers:
                 worker.close()

@@ -1,10 +1,14 @@
-"""Which files are mutated, and which fast tests ought to notice."""
+"""Which files are mutated, and which test files may notice."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 FOLDERS = ("labkit/processes", "labkit/materials", "labkit/numerics", "labkit/control")
+TESTS = (
+    "tests/numerics", "tests/materials", "tests/control", "tests/physics", "tests/processes",
+    "tests/contracts/test_cvd.py", "tests/contracts/test_lithography.py",
+)  # fmt: skip
 
 NOT_PHYSICS = {
     "recipe.py": "bounds of recipe fields, tested through refusals",
@@ -23,25 +27,9 @@ def sources(root: Path, within: str | None) -> list[str]:
     return [path for path in found if within is None or path.startswith(within)]
 
 
-def tests_for(path: str, root: Path) -> tuple[str, ...]:
-    """Fast tests for the file *path*: those named after it first, then the folders of its chapter or layer."""
-    parts = Path(path).parts
-    layer, stem = parts[1], Path(path).stem
-    folders = {
-        "processes": [f"tests/physics/{parts[2]}", f"tests/processes/{parts[2]}"],
-        "materials": ["tests/materials", "tests/physics"],
-        "numerics": ["tests/numerics", "tests/physics/numerics"],
-        "control": ["tests/control"],
-    }[layer]
-    existing = [folder for folder in folders if (root / folder).is_dir() and any((root / folder).rglob("test_*.py"))]
-    named = sorted(
-        test.relative_to(root).as_posix()
-        for folder in existing
-        for test in (root / folder).rglob("test_*.py")
-        if stem in test.stem
-    )
-    others = sorted(
-        test.relative_to(root).as_posix() for folder in existing for test in (root / folder).rglob("test_*.py")
-    )
-    contracts = [f"tests/contracts/test_{parts[2]}.py"] if layer == "processes" else []
-    return tuple(dict.fromkeys([*named, *others, *(test for test in contracts if (root / test).exists())]))
+def tests(root: Path) -> list[str]:
+    """Fast test files, relative to *root*."""
+    found: list[Path] = []
+    for name in TESTS:
+        found += sorted((root / name).rglob("test_*.py")) if (root / name).is_dir() else [root / name]
+    return [path.relative_to(root).as_posix() for path in found]

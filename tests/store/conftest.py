@@ -21,10 +21,19 @@ BERND = Principal("bernd", "north", Role.ENGINEER)
 MALLORY = Principal("mallory", "south", Role.ADMIN)
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new SQLite catalogue to copy: making one takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / "catalogue.db"
+    Catalogue(path, ANNA).close()
+    return path
+
+
 @pytest.fixture
-def catalogue(tmp_path: Path) -> Iterator[Catalogue]:
+def catalogue(template: Path, tmp_path: Path) -> Iterator[Catalogue]:
     """An empty SQLite catalogue, seen by anna of north."""
     (tmp_path / "lab").mkdir()
+    shutil.copy(template, tmp_path / "lab" / "catalogue.db")
     with Catalogue(tmp_path / "lab" / "catalogue.db", ANNA) as opened:
         yield opened
 
@@ -80,13 +89,24 @@ def server() -> Iterator[sa.URL]:
         shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def server_template(server: sa.URL) -> str:
+    """The name of a database with a new catalogue, to copy."""
+    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE pattern"))
+    engine.dispose()
+    Catalogue(server.set(database="pattern", drivername="postgresql").render_as_string(hide_password=False), ANNA).close()
+    return "pattern"
+
+
 @pytest.fixture
-def postgresql_url(server: sa.URL, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty database, removed afterwards."""
+def postgresql_url(server: sa.URL, server_template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database with an empty catalogue, removed afterwards."""
     name = f"t{abs(hash(request.node.nodeid)):x}"
     engine = sa.create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {server_template}"))
     yield server.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
     with engine.connect() as connection:
         connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
@@ -96,6 +116,9 @@ def postgresql_url(server: sa.URL, request: pytest.FixtureRequest) -> Iterator[s
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalogue]:
     """An empty catalogue on SQLite and, again, on PostgreSQL."""
-    url = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else tmp_path / "catalogue.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
+    else:
+        url = shutil.copy(request.getfixturevalue("template"), tmp_path / "catalogue.db")
     with Catalogue(url, ANNA, folder=tmp_path) as opened:
         yield opened
