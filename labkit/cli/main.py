@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from labkit.core.errors import LabkitError
+from labkit.runs.lifecycle import RunState
 
 if TYPE_CHECKING:
     from labkit.lab import Lab
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+_LONGEST_NUMBER = 18
+"""Digits that a database's integer holds; more than that can only be a name."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -67,21 +72,22 @@ def run(context: click.Context, recipe: Path, tool: str | None, lot: str | None,
         if dry_run:
             show_prediction(lab.predict(parsed, tool=tool, product=product), as_json=as_json)
             return
-        done = lab.execute(parsed, tool=tool, lot=lot, product=product, progress=not as_json)
+        done = lab.execute(parsed, tool=tool, lot=lot, product=product, progress=not as_json and sys.stderr.isatty())
         show_run(done, as_json=as_json)
     if done.state in ("REJECTED", "BLOCKED", "FAILED"):
         raise SystemExit(3)
 
 
 @cli.command()
-@click.option("--state", help="Only runs in this state, e.g. COMPLETED.")
-@click.option("--verdict", help="Only runs with this verdict: pass, fail, anomaly.")
+@click.option("--state", type=click.Choice([state.value for state in RunState], case_sensitive=False), metavar="STATE",
+              help="Only runs in this state, e.g. COMPLETED.")
+@click.option("--verdict", type=click.Choice(["pass", "fail", "anomaly"]), help="Only runs with this verdict.")
 @click.option("--process", help="Only runs of this process.")
 @click.option("--tool", help="Only runs on this tool.")
 @click.option("--lot", help="Only runs of this lot.")
 @click.option("--product", help="Only runs of this product.")
 @click.option("--sort", default="newest", show_default=True, help="Order.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000), help="Rows.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000), help="Rows.")
 @_AS_JSON
 @click.pass_context
 def runs(context: click.Context, /, sort: str, limit: int, as_json: bool, **filters: str | None) -> None:
@@ -101,7 +107,7 @@ def show(context: click.Context, run_id: str, as_json: bool) -> None:
     from labkit.cli.show import show_run
 
     with _open(context) as lab:
-        show_run(lab.run(int(run_id) if run_id.isdigit() else run_id), as_json=as_json)
+        show_run(lab.run(int(run_id) if run_id.isdecimal() and len(run_id) <= _LONGEST_NUMBER else run_id), as_json=as_json)
 
 
 @cli.command()
@@ -167,7 +173,10 @@ def restore(archive: Path, folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a command; a user's mistake is one line and exit status 1 or 2, never a traceback."""
-    raise SystemExit(_guarded(lambda: cli.main(args=arguments, prog_name="labkit", standalone_mode=False)))
+    given = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    raise SystemExit(_guarded(lambda: cli.main(args=given or ["--help"], prog_name="labkit", standalone_mode=False)))
 
 
 def _guarded(command: Callable[[], Any]) -> int:
@@ -175,6 +184,7 @@ def _guarded(command: Callable[[], Any]) -> int:
 
     try:
         result = command()
+        sys.stdout.flush()
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.ClickException as error:
@@ -188,9 +198,13 @@ def _guarded(command: Callable[[], Any]) -> int:
     except (KeyboardInterrupt, click.Abort):
         complain("interrupted")
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 0
+        complain(f"{str(error.filename or 'output')[:200]}: {error.strerror or error}")
+        return 1
     except Exception as error:
         if os.environ.get("LABKIT_DEBUG"):
             raise

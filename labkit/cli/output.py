@@ -28,7 +28,7 @@ def console() -> Console:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, right: Iterable[str] = ()) -> None:
     """Print *rows* under *columns*; columns named in *right* are aligned right, as numbers are."""
     numeric = set(right)
-    drawn = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", header_style="bold")
+    drawn = Table(title=Text(title, style="bold"), box=box.SIMPLE_HEAD, title_justify="left", header_style="bold")
     for column in columns:
         drawn.add_column(column, justify="right" if column in numeric else "left", overflow="fold")
     for row in rows:
@@ -38,12 +38,13 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 def emit(value: Any) -> None:
     """Print *value* as JSON on standard output."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))
+    reads_all = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    print(json.dumps(plain(value), indent=2, ensure_ascii=not reads_all))
 
 
 def facts(title: str, pairs: Mapping[str, Any]) -> None:
     """Print a titled list of name and value."""
-    drawn = Table(title=Text(title), box=None, show_header=False, title_justify="left", title_style="bold", padding=(0, 2, 0, 0))
+    drawn = Table(title=Text(title, style="bold"), box=None, show_header=False, title_justify="left", padding=(0, 2, 0, 0))
     drawn.add_column(style="dim")
     drawn.add_column(overflow="fold")
     for name, value in pairs.items():

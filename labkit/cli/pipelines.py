@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labkit.core.errors import LabkitError
+from labkit.core.errors import LabkitError, NotFound
+from labkit.lab.opening import MARKER
 from labkit.store.clock import now
 
 
@@ -21,9 +22,10 @@ def run_named(name: str, parameters: dict[str, str], *, folder: Path, output: Pa
         raise LabkitError(f"pipelines need the package {error.name}", fix="pip install 'labkit[lab]'") from None
     given: dict[str, Any] = {"lab_folder": str(folder.resolve()), **{key: _typed(value) for key, value in parameters.items()}}
     if output is None:
-        stem = Path(name).stem
-        output = folder / "reports" / f"{stem}-{now():%Y%m%dT%H%M%S}.html"
-    output.parent.mkdir(parents=True, exist_ok=True)
+        lab = Path(str(given["lab_folder"]))
+        if not (lab / MARKER).exists():
+            raise NotFound(f"no lab in {lab}", fix="say which with labkit --lab FOLDER, or where the page goes with --output")
+        output = lab / "reports" / f"{Path(name).stem}-{now():%Y%m%dT%H%M%S}.html"
     return run_pipeline(name, given, output, progress=progress)
 
 

@@ -15,7 +15,7 @@ from labkit.numerics.statistics import mean, standard_deviation
 
 MOVING_RANGE_EFFICIENCY = 0.605
 """Degrees of freedom per moving range: 1/(2 × 0.8264), from the asymptotic variance 0.8264 σ²/n of MR-bar/d2
-(Cryer and Ryan, Journal of Quality Technology 22 (1990) 187, doi:10.1080/00224065.1990.11979238)."""
+(Cryer and Ryan, Journal of Quality Technology 22 (1990) 187)."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def capability(values: Sequence[float], *, lower: float | None = None, upper: fl
 
     References
     ----------
-    NIST/SEMATECH e-Handbook, section 7.1.6; Bissell, Applied Statistics 39 (1990) 331, doi:10.2307/2347383.
+    NIST/SEMATECH e-Handbook, section 7.1.6; Bissell, Applied Statistics 39 (1990) 331.
     """
     if lower is None and upper is None:
         raise LabkitError("capability without a specification", fix="give lower, upper or both")

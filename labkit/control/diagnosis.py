@@ -111,7 +111,7 @@ def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, 
 
     References
     ----------
-    Yoon, MacGregor, AIChE Journal 47 (2001) 2440 (fault signatures), doi:10.1002/aic.690471107;
+    Yoon, MacGregor, Journal of Process Control 11 (2001) 387 (fault signatures);
     Kass, Raftery, JASA 90 (1995) 773 (likelihood weights by BIC), doi:10.1080/01621459.1995.10476572.
     """
     table = np.array([[float(run.get(n, math.nan)) for n in baseline.names] for run in residuals]).reshape(

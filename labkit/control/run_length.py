@@ -59,8 +59,7 @@ def cusum_average_run_length(reference: float, interval: float, *, shift: float 
 
     References
     ----------
-    Goel, Wu, Technometrics 13 (1971) 221, doi:10.1080/00401706.1971.10488776;
-    Lucas, Crosier, Technometrics 24 (1982) 199, doi:10.1080/00401706.1982.10487759.
+    Goel, Wu, Technometrics 13 (1971) 221; Lucas, Crosier, Technometrics 24 (1982) 199.
     """
     if head_start and two_sided:
         raise LabkitError("the two-sided run length with a head start has no closed combination",
@@ -80,7 +79,7 @@ def ewma_average_run_length(weight: float, width: float, *, shift: float = 0.0) 
 
     References
     ----------
-    Crowder, Technometrics 29 (1987) 401, doi:10.1080/00401706.1987.10488267.
+    Crowder, Technometrics 29 (1987) 401.
     """
     half = width * np.sqrt(weight / (2.0 - weight))
     unit, weights = _gauss_legendre(24 + 2 * int(np.ceil(2.0 * half / weight)))
@@ -114,8 +113,8 @@ def cusum_false_alarm_rate(reference: float, interval: float, *, baseline_runs: 
 
     References
     ----------
-    Jones, Champ, Rigdon, Technometrics 46 (2004) 238, doi:10.1198/004017004000000257 (run length of the CUSUM
-    with estimated parameters).
+    Jones, Champ, Rigdon, Journal of Quality Technology 36 (2004) 95 (run length of the CUSUM with estimated
+    parameters).
     """
     if baseline_runs is None:
         return 1.0 / cusum_average_run_length(reference, interval)

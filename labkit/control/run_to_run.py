@@ -42,7 +42,7 @@ class EwmaController(Stored):
     References
     ----------
     Sachs, Hu, Ingolfsson, IEEE Trans. Semicond. Manuf. 8 (1995) 26, doi:10.1109/66.350755;
-    Butler, Stefani, IEEE Trans. Semicond. Manuf. 7 (1994) 193, doi:10.1109/66.286855.
+    Butler, Stefani, IEEE Trans. Semicond. Manuf. 7 (1994) 193.
     """
 
     target: float

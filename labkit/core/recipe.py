@@ -50,7 +50,8 @@ class Recipe(Strict):
     unhashed: ClassVar[frozenset[str]] = frozenset({"status", "metadata", "notes"})
 
     name: str = knob(
-        description="Recipe name, unique with version within an organisation", min_length=1, max_length=200
+        description="Recipe name, unique with version within an organisation", min_length=1, max_length=200,
+        pattern=r"^[^\x00-\x1f\x7f]+$",
     )
     version: int = knob(1, description="Version; a changed recipe is a new version", ge=1, le=1_000_000)
     status: RecipeStatus = Field(RecipeStatus.DRAFT, description="Approval status; kept by the catalogue")
@@ -89,6 +90,8 @@ class Recipe(Strict):
         status = fields.pop("status", RecipeStatus.DRAFT)
         try:
             recipe = cls.model_validate(fields)
+            if problems := tuple(_misread(fields, recipe)):
+                raise RecipeError(f"{cls.process} recipe {recipe.name[:80]!r} was refused", problems)
             if status != RecipeStatus.DRAFT:
                 note = (
                     f"imported with status {str(status)[:40]!r}: a draft here until two people of this lab approve it"
@@ -184,20 +187,36 @@ def read_document(source: str | Path) -> dict[str, Any]:
     text = _read_text(source) if isinstance(source, Path) else source
     where = f"{source}: " if isinstance(source, Path) else ""
     if len(text) > _MAX_DOCUMENT:
-        raise RecipeError(f"{where}recipe of {len(text)} characters", allowed=f"at most {_MAX_DOCUMENT}")
+        raise RecipeError(f"{where}recipe of more than {_MAX_DOCUMENT} characters", allowed=f"at most {_MAX_DOCUMENT}")
     try:
         document = json.loads(_COMMENT.sub(lambda hit: hit[0] if hit[0].startswith('"') else " ", text),
-                              parse_constant=_refuse_constant)
+                              parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         raise RecipeError(f"{where}not JSON at line {error.lineno}, column {error.colno}: {error.msg}",
                           fix="correct the syntax there; comments // and /* */ are allowed") from None
     except RecursionError:
         raise RecipeError(f"{where}nested too deeply", allowed="a few levels, as in the schema") from None
+    except RecipeError as error:
+        raise RecipeError(f"{where}{error.what}", fix=error.fix) from None
     except ValueError as error:
         raise RecipeError(f"{where}{error}", allowed="finite numbers") from None
     if not isinstance(document, dict):
         raise RecipeError(f"{where}a recipe is a JSON object, not {type(document).__name__}", allowed="{ … }")
     return document
+
+
+def _misread(given: Any, kept: Any, path: str = "") -> Iterator[Problem]:
+    """Scalars that Pydantic read as another kind: ``true`` as 1.0, ``"100"`` as 100, 1 as ``true``."""
+    if isinstance(given, Mapping) and isinstance(kept, BaseModel):
+        for key, value in given.items():
+            yield from _misread(value, getattr(kept, key, None), f"{path}.{key}" if path else key)
+    elif isinstance(given, list | tuple) and isinstance(kept, tuple) and len(given) == len(kept):
+        for position, pair in enumerate(zip(given, kept, strict=True)):
+            yield from _misread(*pair, f"{path}.{position}")
+    elif isinstance(kept, bool) is not isinstance(given, bool) or isinstance(kept, str) is not isinstance(given, str):
+        allowed = "true or false" if isinstance(kept, bool) else "a number, without quotes"
+        if isinstance(kept, bool | int | float) and isinstance(given, str | bool | int | float):
+            yield Problem(path, given, allowed, "correct the value")
 
 
 def _deeper_than(levels: int, document: Any) -> bool:
@@ -210,12 +229,22 @@ def _deeper_than(levels: int, document: Any) -> bool:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open(encoding="utf-8-sig") as file:
+            return file.read(_MAX_DOCUMENT + 1)
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise RecipeError(
             f"{path}: cannot be read ({reason})", fix="check the path and that it is a JSON text file"
         ) from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RecipeError(f"{twice[:80]!r} stands twice in one object", fix="remove one of them: only one can be meant")
+    return document
 
 
 def _refuse_constant(name: str) -> float:
@@ -241,7 +270,7 @@ def refusal(error: ValidationError, *, what: str) -> RecipeError:
     """A Pydantic error in our words: field, value, allowed range, fix."""
     problems = []
     for detail in error.errors(include_url=False):
-        field = ".".join(str(part) for part in detail["loc"]) or "recipe"
+        field = " ".join(".".join(str(part) for part in detail["loc"]).split())[:200] or "recipe"
         context = detail.get("ctx", {})
         kind = detail["type"]
         allowed, fix = _allowed(kind, context, detail["msg"])
@@ -260,6 +289,8 @@ def _allowed(kind: str, context: Mapping[str, Any], message: str) -> tuple[str, 
         return "a value", "add this field"
     if kind == "extra_forbidden":
         return "no such field", "remove it, or correct its spelling (metadata holds free notes)"
+    if kind == "string_pattern_mismatch":
+        return f"text that matches {context.get('pattern')}", "correct the value"
     if kind in ("literal_error", "enum"):
         return str(context.get("expected", "one of the listed values")), "use one of these"
     return message.removeprefix("Value error, ")[:200], "correct the value"

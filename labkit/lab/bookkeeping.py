@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from labkit.core import registry
-from labkit.core.errors import NotFound
+from labkit.core.errors import LabkitError, NotFound
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe, RecipeStatus
 from labkit.operations.limits import ConstraintProfile, require_quantities
@@ -17,6 +17,20 @@ from labkit.store.catalogue import Catalogue, Row, Transaction
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+def require_name(what: str, value: str | None, *, longest: int = 100) -> None:
+    """Refuse a lot, tool, product or chamber that no list, label or file could show; *longest* counts bytes of UTF-8.
+
+    Raises
+    ------
+    LabkitError
+        If it is empty, too long or holds characters that do not print.
+    """
+    if value is None:
+        return
+    if not (isinstance(value, str) and value.isprintable() and 0 < len(value.encode()) <= longest):
+        raise LabkitError(f"{what} {str(value)[:60]!r} cannot be a name", allowed=f"1 to {longest} printable characters")
 
 
 def save_recipe(tx: Transaction, recipe: Recipe, *, parent_version: int | None = None) -> Recipe:

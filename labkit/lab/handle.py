@@ -49,6 +49,11 @@ class Run:
         return str(self._row["state"])
 
     @property
+    def status(self) -> str:
+        """State and verdict in one line."""
+        return self.state + (f", {self.verdict}" if self.verdict else "")
+
+    @property
     def verdict(self) -> str | None:
         """``"pass"``, ``"fail"`` or ``"anomaly"`` once judged."""
         return _text(self._row["verdict"])
@@ -136,7 +141,7 @@ class Run:
     def facts(self) -> dict[str, str]:
         """What its representation shows: state, recipe, tool, lot, start, and why or what was judged."""
         row = self._row
-        facts = {"state": self.state + (f", {self.verdict}" if self.verdict else ""),
+        facts = {"state": self.status,
                  "recipe": f"{row['recipe_name']} v{row['recipe_version']} ({str(row['recipe_hash'])[:10]})",
                  "tool": f"{row['tool']} ({row['origin']}{', qualified' if row['qualified'] else ''})",
                  "lot": str(row["lot"] or "–"), "started": f"{row['started']:%Y-%m-%d %H:%M:%S}" if row["started"] else "–"}

@@ -38,9 +38,13 @@ def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | Non
     StoreError
         If the folder holds something else, cannot be written, or the lab was made by a newer labkit.
     """
-    root = Path(folder).expanduser()
-    if not (root / MARKER).exists():
-        _found(root, create)
+    try:
+        root = Path(folder).expanduser()
+        if not (root / MARKER).exists():
+            _found(root, create)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{str(folder)[:200]!r} cannot be a lab ({getattr(error, 'strerror', None) or error})",
+                         fix="choose a folder you may write") from None
     settings = load_settings(root)
     acting = principal or Principal.local(settings.organisation)
     owner = new_id()
@@ -68,13 +72,10 @@ def _found(root: Path, create: bool) -> None:
         raise NotFound(f"no lab in {root}", fix=f'create one with labkit.open("{root}"), or run a recipe: labkit --lab {root} run …')
     if root.exists() and any(root.iterdir()) and not (root / CATALOGUE).exists():
         raise StoreError(f"{root} holds other files and is not a lab", fix="choose a new or empty folder")
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        aside = root / f".{MARKER}.new"
-        aside.write_text(_EMPTY_SETTINGS, encoding="utf-8")
-        aside.replace(root / MARKER)
-    except OSError as error:
-        raise StoreError(f"no lab can be created in {root} ({error.strerror})", fix="choose a folder you may write") from None
+    root.mkdir(parents=True, exist_ok=True)
+    aside = root / f".{MARKER}.new"
+    aside.write_text(_EMPTY_SETTINGS, encoding="utf-8")
+    aside.replace(root / MARKER)
 
 
 def restore(archive: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Lab:

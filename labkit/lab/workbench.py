@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 from filelock import BaseFileLock
 
@@ -24,11 +25,13 @@ from labkit.lab.progress import progress_bar
 from labkit.operations.cost import Rates
 from labkit.operations.limits import ConstraintProfile, limits_for
 from labkit.operations.policy import process_permission, require
+from labkit.operations.tool_states import EquipmentState, availability, seconds_in, utilisation
 from labkit.runs import knowledge, qualify, sweep
 from labkit.runs.execute import Order, execute
 from labkit.runs.predict import History, Prediction, predict
 from labkit.runs.workplace import Workplace
-from labkit.store import browse, recipes, sql, tools
+from labkit.store import browse, passport, recipes, sql, tools
+from labkit.store.clock import now
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,6 +129,7 @@ class Lab:
                  rates: Rates | None = None) -> SimulatedTool:
         """Add a simulated tool. *condition* is how it departs from nominal from its first day; *rates* what it costs."""
         require(self.principal, process_permission(process, "simulate"))
+        bookkeeping.require_name("tool", name, longest=80)
         chapter = registry.process(process)
         config = {"seed": seed, "rates": (rates or Rates()).model_dump(mode="json"),
                   "condition": (condition or chapter.condition_type()).model_dump(mode="json")}
@@ -146,7 +150,7 @@ class Lab:
                 row = tools.get(tx, name)
             chapter = registry.process(row["process"])
             self._tools[name] = SimulatedTool(
-                name, chapter, seed=int(row["config"]["seed"]), memory=self.folder / "tools" / f"{row['id']}.json",
+                name, chapter, seed=int(row["config"]["seed"]), memory=self.folder / "tools" / f"{quote(row['id'], safe=' ')}.json",
                 condition=chapter.condition_type.model_validate(row["config"]["condition"]), block=self.settings.telemetry_block)
         return self._tools[name]
 
@@ -159,6 +163,15 @@ class Lab:
         """Put a tool into an E10 state, e.g. ``"unscheduled_down"``, with the reason."""
         with self._place.catalogue.begin() as tx:
             tools.set_state(tx, name, state, reason=reason)
+
+    def tool_history(self, name: str) -> Listing:
+        """A tool's E10 timeline, with availability and utilisation since it was added in the title."""
+        with self._place.catalogue.read() as tx:
+            tools.get(tx, name)
+            rows = tools.timeline(tx, name)
+        seconds = seconds_in([(row["since"], EquipmentState(row["state"])) for row in rows], now())
+        title = f"{name}: available {100 * availability(seconds):.1f} %, utilised {100 * utilisation(seconds):.1f} %"
+        return Listing(title, ("since", "until", "state", "reason", "user"), rows)
 
     # the loop
 
@@ -192,6 +205,8 @@ class Lab:
             COMPLETED, or ENGINEER_REVIEW if it was flagged; REJECTED or BLOCKED, with reasons, if it was refused.
         """
         require(self.principal, process_permission(recipe.process, "create_run"))
+        for what, value in (("tool", tool), ("lot", lot), ("product", product), ("chamber", chamber)):
+            bookkeeping.require_name(what, value)
         process = registry.process(recipe.process)
         handle = self.tool(tool or self._only_tool(recipe.process) or self.add_tool(f"SIM-{recipe.process}", recipe.process).name)
         with self._place.catalogue.read() as tx:
@@ -242,6 +257,13 @@ class Lab:
             page = browse.page(tx, sort=sort, limit=limit, after=after, **filters)
             values = bookkeeping.with_results(tx, page.rows)
         return Listing("runs", _COLUMNS, values, more=page.after is not None, after=page.after)
+
+    def wafer(self, wafer: str) -> Listing:
+        """A wafer's passport: every run it went through, first one first."""
+        with self._place.catalogue.read() as tx:
+            found = passport.wafer(tx, wafer)
+        title = f"wafer {wafer}, lot {found['lot'] or '–'}, product {found['product'] or '–'}"
+        return Listing(title, ("id", "process", "tool", "recipe_name", "slot", "state", "verdict", "ended"), found["runs"])
 
     def channel(self, name: str, runs: Iterable[str | int | Run]) -> xr.DataArray:
         """One telemetry channel of many runs, with dims ``run`` and ``time`` (s since the start of each)."""

@@ -38,7 +38,8 @@ FILMS: dict[str, Film] = {
             60.084e-3,
             2200.0,
             1.457,
-            "vitreous silica: CRC Handbook (density 2.20 g/cm3); Malitson 1965 (index 1.4570 at 632.8 nm)",
+            "vitreous silica: CRC Handbook (density 2.20 g/cm3); Malitson 1965, "
+            "doi:10.1364/JOSA.55.001205 (index 1.4570 at 632.8 nm)",
             ("oxide", "HTO", "LTO"),
         ),
         Film(
@@ -46,8 +47,8 @@ FILMS: dict[str, Film] = {
             28.085e-3,
             2329.0,
             3.88,
-            "crystalline silicon: CRC Handbook (density 2.329 g/cm3); Aspnes & Studna 1983 (index 3.88 at 632.8 nm); "
-            "as-grown polysilicon is within about 1 % of this density",
+            "crystalline silicon: CRC Handbook (density 2.329 g/cm3); Aspnes & Studna 1983, "
+            "doi:10.1103/PhysRevB.27.985 (index 3.88 at 632.8 nm); as-grown polysilicon is within about 1 % of this density",
             ("Si", "polysilicon", "poly"),
         ),
     )

@@ -1,8 +1,8 @@
 """Process gases: molar mass, Lennard-Jones parameters and hazards, each with its source.
 
-Lennard-Jones diameters and well depths are those of the CHEMKIN transport data base as shipped with GRI-Mech 3.0
-and the Sandia silane mechanisms (Kee, Dixon-Lewis, Warnatz, Coltrin, Miller, Sandia report SAND86-8246, 1986);
-molar masses follow from IUPAC 2021 atomic weights. Dipoles are neglected, which for NH3 and H2O makes
+Lennard-Jones diameters and well depths of H2, N2, O2, N2O, Ar and NH3 are those of the GRI-Mech 3.0 transport file, that
+of He is CHEMKIN's (Kee, Dixon-Lewis, Warnatz, Coltrin, Miller, Sandia report SAND86-8246, 1986). Those of SiH4 are the
+usual CHEMKIN values, said to be Svehla's estimate (NASA TR R-132, 1962), not verified there. Molar masses follow from IUPAC 2021 atomic weights. Dipoles are neglected, which for NH3 and H2O makes
 diffusivities at deposition temperatures a few percent too high.
 """
 
@@ -17,7 +17,8 @@ from labkit.core.errors import LabkitError
 class Gas:
     """One gas: ``molar_mass`` in kg/mol, Lennard-Jones ``diameter`` in m and ``well_depth`` (ε/k) in K.
 
-    ``hazards`` are plain words for people and interlock lists, after the GHS classes of the harmonised EU list.
+    ``hazards`` are plain words for people and interlock lists, after the GHS classes on safety data sheets, and on the
+    careful side where sheets differ. They are a reminder; the supplier's sheet holds.
     """
 
     name: str
@@ -50,8 +51,8 @@ HAZARDS: dict[str, tuple[str, ...]] = {
     "B2H6": ("highly toxic", "flammable"),
     "AsH3": ("highly toxic", "flammable"),
     "SiH2Cl2": ("flammable", "corrosive", "toxic"),
-    "SiHCl3": ("flammable", "corrosive"),
-    "WF6": ("toxic", "corrosive"),
+    "SiHCl3": ("pyrophoric", "flammable", "corrosive"),
+    "WF6": ("highly toxic", "corrosive"),
     "TEOS": ("flammable",),
     "TMGa": ("pyrophoric",),
     "TMAl": ("pyrophoric",),

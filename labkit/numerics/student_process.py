@@ -38,7 +38,7 @@ def predictive(inputs: Array, values: Array, query: Array, *, lengthscale: float
     References
     ----------
     Rasmussen, Williams, Gaussian Processes for Machine Learning (2006), section 2.7 and 9.9;
-    O'Hagan, Journal of the Royal Statistical Society B 40 (1978) 1, doi:10.1111/j.2517-6161.1978.tb01643.x.
+    O'Hagan, Journal of the Royal Statistical Society B 40 (1978) 1.
     """
     xp = namespace(inputs, values, query)
     count = inputs.shape[0]

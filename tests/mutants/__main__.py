@@ -61,6 +61,7 @@ class Worker:
         for name in ("labkit", "tests"):
             compileall.compile_dir(str(folder / name), quiet=2)
         environment = {**os.environ, "PYTHONPATH": str(folder), "CI": "true", "PYTHONDONTWRITEBYTECODE": "1",
+                       "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.mutants.worker", str(folder)],
@@ -110,7 +111,7 @@ def measure(worker: Worker) -> Reach:
     SystemExit
         If tests fail without a mutation: nothing could be learned from them.
     """
-    key = reaches.fingerprint(ROOT, ("labkit", "tests"))
+    key = reaches.fingerprint(ROOT, (*targets.FOLDERS, "labkit/core", "labkit/testing", *targets.TESTS))
     found = reaches.load(CACHE, key)
     if found is None:
         print("measuring which test runs which function …", file=sys.stderr, flush=True)
@@ -138,6 +139,8 @@ def run(mutants: list[Mutation], workers: list[Worker], reach: Reach, timeout: f
             except queue.Empty:
                 return
             outcomes[mutant] = attempt(mutant, worker, reach, timeout)
+            if outcomes[mutant].survived:
+                print(f"\rsurvived  {mutant.label}", file=sys.stderr)
             survived = sum(outcome.survived for outcome in outcomes.values())
             left = (time.monotonic() - start) / len(outcomes) * (len(mutants) - len(outcomes))
             print(

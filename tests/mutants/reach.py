@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.mutants.mutations import Mutation
 
+FAST = 2.0
+"""Seconds (traced, with empty caches) above which a test is no fast test and is not asked."""
 AT_IMPORT = 0
 """Line that stands for what runs when the module is imported."""
 
@@ -51,11 +53,12 @@ class Reach:
         named after the file first, each group from fast to slow."""
         line = function_of((root / mutant.path).read_text(encoding="utf-8"), mutant.line)
         stem = Path(mutant.path).stem
-        exact = [test for test, files in self.lines.items() if line in files.get(mutant.path, ())]
+        fast = {test: files for test, files in self.lines.items() if self.seconds[test] <= FAST}
+        exact = [test for test, files in fast.items() if line in files.get(mutant.path, ())]
         if line == AT_IMPORT or line in self.at_import.get(mutant.path, ()) or not exact:
             users = self.dependents.get(mutant.path, {mutant.path})
-            near = {test for test, files in self.lines.items() if mutant.path in files}
-            tests = [test for test, files in self.lines.items() if users & files.keys()]
+            near = {test for test, files in fast.items() if mutant.path in files}
+            tests = [test for test, files in fast.items() if users & files.keys()]
         else:
             near, tests = set(exact), exact
         return sorted(
@@ -80,10 +83,10 @@ def function_of(source: str, line: int) -> int:
 
 
 def fingerprint(root: Path, folders: tuple[str, ...]) -> str:
-    """Hash over every Python file below *folders*."""
+    """Hash over every Python file in *folders*, which may be files themselves."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted((root / folder).rglob("*.py")):
+        for path in sorted((root / folder).rglob("*.py")) or [root / folder]:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

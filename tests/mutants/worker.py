@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 OPTIONS = [
-    "-x", "-q", "--no-header", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "--timeout=0",
-    "-m", "not slow and not soak and not gpu",
+    "-x", "-q", "--no-header", "--assert=plain", "-p", "no:cacheprovider", "--timeout=0",
+    "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin", "-m", "not slow and not soak and not gpu",
 ]  # fmt: skip
+STAGE = 20
+"""Tests that are tried before further test files are so much as imported."""
 NOTHING_RUN = (3, 4, 5)
 """Exit codes of pytest that say something about the runner, not about the mutant."""
 
@@ -120,10 +122,12 @@ def _run(tree: Path, tests: list[str], killer: Path) -> int:
     class Chosen:
         """Leaves the chosen tests, in their order."""
 
+        def __init__(self, chosen: list[str]) -> None:
+            self.place = {test: index for index, test in enumerate(chosen)}
+
         def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
             """Select and sort."""
-            place = {test: index for index, test in enumerate(tests)}
-            items[:] = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
+            items[:] = sorted((i for i in items if i.nodeid in self.place), key=lambda i: self.place[i.nodeid])
 
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
             """Note which test noticed."""
@@ -133,7 +137,12 @@ def _run(tree: Path, tests: list[str], killer: Path) -> int:
     import labkit
 
     assert Path(labkit.__file__ or "").is_relative_to(tree), "the mutated tree is not the one imported"
-    return int(pytest.main([*OPTIONS, *dict.fromkeys(test.split("::")[0] for test in tests)], plugins=[Chosen()]))
+    for chosen in filter(None, (tests[:STAGE], tests[STAGE:])):
+        files = dict.fromkeys(test.split("::")[0] for test in chosen)
+        code = int(pytest.main([*OPTIONS, *files], plugins=[Chosen(chosen)]))
+        if code:
+            return code
+    return 0
 
 
 def _trace(tree: Path, files: list[str], found: Path) -> int:

@@ -96,7 +96,8 @@ def server_template(server: sa.URL) -> str:
     with engine.connect() as connection:
         connection.execute(sa.text("CREATE DATABASE pattern"))
     engine.dispose()
-    Catalogue(server.set(database="pattern", drivername="postgresql").render_as_string(hide_password=False), ANNA).close()
+    url = server.set(database="pattern", drivername="postgresql").render_as_string(hide_password=False)
+    Catalogue(url, ANNA).close()
     return "pattern"
 
 

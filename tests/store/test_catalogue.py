@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import labkit.store
 from labkit.core.errors import NotFound, PermissionDenied, StoreError
 from labkit.core.identity import Principal
-from labkit.store import runs, scope, tables
+from labkit.store import engine, runs, scope, tables
 from labkit.store.catalogue import Catalogue
 from labkit.store.clock import now
 from labkit.store.documents import plain
@@ -310,3 +310,16 @@ def test_the_lab_keeps_its_identity(catalogue: Catalogue) -> None:
     with Catalogue(str(catalogue.url.database), MALLORY) as again:
         assert again.lab_id == catalogue.lab_id
         assert len(again.lab_id) == 26
+
+
+def test_a_catalogue_that_stays_busy_is_said_to_be_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0.05)
+    with Catalogue(tmp_path / "c.db", ANNA) as one, Catalogue(tmp_path / "c.db", ANNA) as other:
+        with one.begin() as tx:
+            runs.create(tx, id="R1", process="cvd", state="queued", origin="real")
+            with pytest.raises(StoreError, match="busy with another writer"), other.begin():
+                pytest.fail("two writers at once")
+            with other.read() as reader:
+                assert reader.select(tables.runs) == []
+        with other.begin() as tx:
+            assert runs.get(tx, "R1")["id"] == "R1"

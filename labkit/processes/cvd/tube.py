@@ -6,7 +6,8 @@ fraction is linear, yᵢ = yᵢ₀ + (νᵢ - Δν yᵢ₀) θ, the balance of t
     d/dz (θ N - Γ dθ/dz) = s(z),   N = N₀ + Δν S,   S = ∫ s dz,   Γ = A c D,
 
 with Danckwerts conditions θ N - Γ θ' = 0 at the inlet and θ' = 0 at the outlet. Each face uses the exact solution
-between cell centres (exponential scheme), which becomes the plug-flow march when Γ → 0. Reference: jensen1983.
+between cell centres (exponential scheme), which becomes the plug-flow march when Γ → 0. References:
+jensen1983, danckwerts1953.
 """
 
 from __future__ import annotations
