@@ -7,7 +7,7 @@ import xarray as xr
 from labkit.core.citations import citations
 
 
-@xr.register_dataset_accessor("lab")
+@xr.register_dataset_accessor("lab")  # type: ignore[no-untyped-call]
 class LabAccessor:
     """What labkit knows about one Dataset."""
 
@@ -25,4 +25,5 @@ class LabAccessor:
         return tuple(declared.split("; ")) if declared else ()
 
     def __repr__(self) -> str:
-        return f"<labkit result of {self._dataset.attrs.get('process', 'unknown process')}, {len(self.caveats)} caveats>"
+        process = self._dataset.attrs.get("process", "unknown process")
+        return f"<labkit result of {process}, {len(self.caveats)} caveats>"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -102,17 +101,18 @@ def questions(runs: int) -> dict[str, dict[str, Any]]:
 
 
 def _browse(catalogue: Catalogue, name: str, arguments: dict[str, Any]) -> Figure:
-    """Slowest of the first, second and third page and a far one, each the median of three calls."""
+    """Slowest of the first three pages, each the median of three calls; every step of its plan must use an index."""
     with catalogue.read() as tx:
         plan = tx.explain(browse.select(tx, **arguments))
-        indexed = not any(line.startswith("SCAN runs") or line.startswith("SCAN results") for line in plan)
+        indexed = not any(line.startswith("SCAN") for line in plan)
         slowest, after = 0.0, None
         for _ in range(3):
             slowest = max(slowest, _median(partial(browse.page, tx, after=after, limit=50, **arguments)))
             after = browse.page(tx, after=after, limit=50, **arguments).after
             if after is None:
                 break
-    return {**_figure(f"page: {name}", slowest * 1e3, "ms", 100.0), "indexed": indexed, "plan": plan}
+    figure = _figure(f"page: {name}", slowest * 1e3, "ms", 100.0)
+    return {**figure, "ok": figure["ok"] and indexed, "plan": "; ".join(plan)}
 
 
 def load(catalogue: Catalogue, runs: int) -> None:
@@ -147,38 +147,26 @@ def _fill(cursor: Any, organisation: str, runs: int) -> None:
 
 
 def _rows(organisation: str, runs: int) -> Iterator[tuple[Any, ...]]:
-    draw = random.Random(3)
-    for at in range(runs):
-        created = START + timedelta(minutes=at)
-        stamp, state = created.strftime("%Y-%m-%d %H:%M:%S.%f"), STATES[draw.randrange(100)]
-        duration = draw.uniform(600.0, 7200.0)
-        ended = (created + timedelta(seconds=duration)).strftime("%Y-%m-%d %H:%M:%S.%f")
-        tool = draw.randrange(20)
-        yield (
-            organisation,
-            f"R{at:09d}",
-            "cvd" if tool < 15 else "lithography",
-            f"recipe-{at % 40}",
-            1 + at % 5,
-            f"{at % 200:064d}",
-            f"TUBE-{tool:02d}",
-            f"P{at % 12}",
-            f"L{at // 25:06d}",
-            f"op-{draw.randrange(30)}",
-            state,
-            "fail" if state in ("failed", "anomaly_flagged") else "pass",
-            "real" if tool < 5 else "simulated",
-            tool % 2,
-            f"S{at // 1000:05d}" if at % 3 == 0 else None,
-            stamp,
-            stamp,
-            ended,
-            duration,
-            100.0,
-            draw.uniform(50.0, 500.0),
-            "EUR",
-            f"runs/2022/01/R{at:09d}",
-        )
+    draw = np.random.default_rng(3)
+    tools, states, operators = draw.integers(20, size=runs), draw.integers(100, size=runs), draw.integers(30, size=runs)
+    durations, costs = draw.uniform(600.0, 7200.0, runs), draw.uniform(50.0, 500.0, runs)
+    created = np.datetime64(START.replace(tzinfo=None), "us") + np.arange(runs) * np.timedelta64(60_000_000, "us")
+    ended = created + (durations * 1e6).astype("timedelta64[us]")
+    columns = (tools, states, operators, durations, costs, _stamps(created), _stamps(ended))
+    for at, (tool, drawn, operator, duration, cost, began, over) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
+    ):
+        state = STATES[drawn]
+        yield (organisation, f"R{at:09d}", "cvd" if tool < 15 else "lithography", f"recipe-{at % 40}", 1 + at % 5,
+               f"{at % 200:064d}", f"TUBE-{tool:02d}", f"P{at % 12}", f"L{at // 25:06d}", f"op-{operator}", state,
+               "fail" if state in ("failed", "anomaly_flagged") else "pass", "real" if tool < 5 else "simulated",
+               tool % 2, f"S{at // 1000:05d}" if at % 3 == 0 else None, began, began, over, duration, 100.0, cost,
+               "EUR", f"runs/2022/01/R{at:09d}")
+
+
+def _stamps(moments: np.ndarray) -> np.ndarray:
+    """Times as the catalogue writes them on SQLite."""
+    return np.char.replace(np.datetime_as_string(moments, unit="us"), "T", " ")
 
 
 def run_folders(folder: Path, *, runs: int = 1_000, samples: int = 6_000) -> list[Figure]:

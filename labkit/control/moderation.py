@@ -31,7 +31,8 @@ def declaration_dof(variances: Sequence[float], dof: Sequence[float], declared: 
 
     References
     ----------
-    Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004) 3, section 6.2, doi:10.2202/1544-6115.1027.
+    Smyth, Statistical Applications in Genetics and Molecular Biology 3 (2004) 3, section 6.2,
+    doi:10.2202/1544-6115.1027.
     """
     s2, d, v = (np.asarray(a, dtype=float) for a in (variances, dof, declared))
     usable = (s2 > 0.0) & (d > 0.0)

@@ -59,14 +59,15 @@ def citations(dataset: xr.Dataset) -> str:
     """
     name = dataset.attrs.get("process")
     if not name:
-        raise LabkitError("this dataset does not say which process made it", allowed='attrs["process"] and "references"',
-                          fix="cite the result of a simulation or run; arithmetic drops attributes unless "
-                              "xarray.set_options(keep_attrs=True)")
+        raise LabkitError("this dataset does not say which process made it",
+                          allowed='a result with attrs["process"] and attrs["references"]',
+                          fix="cite the result itself; arithmetic on it may drop attributes")
     keys = str(dataset.attrs.get("references", "")).split()
     entries = _references(name) if keys else {}
     missing = [key for key in keys if key not in entries]
     if missing:
-        raise LabkitError(f"process {name!r} has no reference {', '.join(missing)}", allowed=", ".join(entries) or "none",
+        raise LabkitError(f"process {name!r} has no reference {', '.join(missing)}",
+                          allowed=", ".join(entries) or "none",
                           fix="use the version of the process that made the dataset; see its attrs['versions']")
     return "\n".join(reference(entries[key]) for key in keys)
 
@@ -107,7 +108,7 @@ def _value(text: str, start: int, key: str) -> tuple[str, int]:
     if text[start : start + 1] not in ("{", '"'):
         bare = re.compile(r"[^\s,}]*").match(text, start)
         return (bare[0], bare.end()) if bare else ("", start)
-    closing, depth = ("}", 0) if text[start] == "{" else ('"', 0)
+    closing, depth = "}" if text[start] == "{" else '"', 0
     for at in range(start + 1, len(text)):
         if depth == 0 and text[at] == closing:
             return text[start + 1 : at], at + 1

@@ -48,7 +48,8 @@ FILMS: dict[str, Film] = {
             2329.0,
             3.88,
             "crystalline silicon: CRC Handbook (density 2.329 g/cm3); Aspnes & Studna 1983, "
-            "doi:10.1103/PhysRevB.27.985 (index 3.88 at 632.8 nm); as-grown polysilicon is within about 1 % of this density",
+            "doi:10.1103/PhysRevB.27.985 (index 3.88 at 632.8 nm); "
+            "as-grown polysilicon is within about 1 % of this density",
             ("Si", "polysilicon", "poly"),
         ),
     )

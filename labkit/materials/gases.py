@@ -1,9 +1,10 @@
 """Process gases: molar mass, Lennard-Jones parameters and hazards, each with its source.
 
-Lennard-Jones diameters and well depths of H2, N2, O2, N2O, Ar and NH3 are those of the GRI-Mech 3.0 transport file, that
-of He is CHEMKIN's (Kee, Dixon-Lewis, Warnatz, Coltrin, Miller, Sandia report SAND86-8246, 1986). Those of SiH4 are the
-usual CHEMKIN values, said to be Svehla's estimate (NASA TR R-132, 1962), not verified there. Molar masses follow from IUPAC 2021 atomic weights. Dipoles are neglected, which for NH3 and H2O makes
-diffusivities at deposition temperatures a few percent too high.
+Lennard-Jones diameters and well depths of H2, N2, O2, N2O, Ar and NH3 are those of the GRI-Mech 3.0 transport file;
+those of He are CHEMKIN's (Kee, Dixon-Lewis, Warnatz, Coltrin, Miller, Sandia report SAND86-8246, 1986). Those of SiH4
+are the usual CHEMKIN values, attributed to Svehla (NASA TR R-132, 1962) and not verified there. Molar masses follow
+from IUPAC 2021 atomic weights. Dipoles are neglected, which for NH3 makes diffusivities at deposition temperatures a
+few percent too high.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ A comment that stands between entries.
       more", journal = {Ind. \& Eng.},
   volume = 12, number = {3}, pages = {825--839}, year = {1983}, doi = {10.1000/a(1)b},
 }
-@Book{bird2002, author={Bird, R. B.},title={Transport Phenomena},edition={2},publisher={Wiley},year=2002,isbn={0-471-41077-2}}
+@Book{bird2002, author={Bird, R. B.},title={Transport Phenomena},edition={2},publisher={Wiley},year=2002,
+isbn={0-471-41077-2}}
 """
 
 

@@ -109,7 +109,8 @@ def test_dois_in_the_code_are_well_formed() -> None:
 
 def test_an_entry_that_cannot_be_found_and_a_stray_key_would_be_noticed() -> None:
     assert not can_be_found({"kind": "article", "title": "x", "note": "a fine paper"})
-    assert stamped(ast.parse("stamp(d, references=(*REFERENCES, 'a1999'))\nREFERENCES = ('b2000',)")) == {"a1999", "b2000"}
+    code = "stamp(d, references=(*REFERENCES, 'a1999'))\nREFERENCES = ('b2000',)"
+    assert stamped(ast.parse(code)) == {"a1999", "b2000"}
     assert KEY.findall("Reference: jensen1983. utf8 2019 nm300") == ["jensen1983"]
     assert not DOI.fullmatch(without_punctuation("doi.org/10.1/x"))
     assert without_punctuation("10.1016/0009-2509(53)80001-1).") == "10.1016/0009-2509(53)80001-1"
