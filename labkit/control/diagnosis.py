@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +47,7 @@ class Diagnosis:
 
     ``verdict`` is ``"healthy"``, a fault's name, ``"unknown"`` or ``"ambiguous: a | b"``. ``significance`` is the
     probability that healthy residuals depart this far. ``undetectable`` are faults that move no measured indicator.
+    ``isolated`` names, with an unknown cause, the one indicator that departs while all others stay: its own gauge, say.
     """
 
     verdict: str
@@ -55,13 +56,12 @@ class Diagnosis:
     level: float
     runs: int
     undetectable: tuple[str, ...] = ()
+    isolated: str = ""
 
     @property
     def faults(self) -> tuple[str, ...]:
         """The faults that the verdict names, likeliest first."""
-        if self.verdict in ("healthy", "unknown"):
-            return ()
-        return tuple(self.verdict.removeprefix("ambiguous: ").split(" | "))
+        return _named(self.verdict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Departure:
 
 def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, Mapping[str, float]],
              baseline: Baseline, *, level: float = 0.01, tolerance: float = 0.15,
-             separation: float = 0.05) -> Diagnosis:
+             separation: float = 0.05, one_sided: Collection[str] = ()) -> Diagnosis:
     """Which fault explains the *residuals* of the runs since the change point.
 
     Each fault f predicts ``z_t = a g_t s_f + u + e_t`` with g_t = 1 (step) or t/m (drift), run-to-run scatter e of
@@ -89,7 +89,8 @@ def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, 
     length in any direction. All tests are F tests that allow for the estimated covariance:
 
     * *healthy* unless some fault, or the departure as a whole, is significant at *level* (Bonferroni over all tests);
-    * *unknown* if no significant fault fits (lack of fit beyond *level* for every one);
+    * *unknown* if no significant fault fits (lack of fit beyond *level* for every one), or if a departure of one
+      indicator alone is likelier than the leading fault by more than 1/*separation*;
     * *ambiguous* if a runner-up's likelihood is at least *separation* times the leader's.
 
     Parameters
@@ -100,6 +101,8 @@ def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, 
         Per fault the change of each indicator's residual for one step of the fault; an absent indicator does not move.
     baseline
         What healthy residuals look like.
+    one_sided
+        Faults that exist with positive amplitude only; with a negative one they explain nothing.
 
     Raises
     ------
@@ -132,7 +135,8 @@ def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, 
     vectors = {f: v for f, v in vectors.items() if f not in undetectable}
     departures = _departures(z, np.array(baseline.correlation)[np.ix_(seen, seen)], np.array(baseline.runs)[seen],
                              _inflation(baseline, len(names)))
-    return _judge(departures, vectors, baseline.pooled_dof, z.shape[0], undetectable, level, tolerance, separation)
+    scales = _Scales(names, baseline.pooled_dof, z.shape[0], level, tolerance, separation, frozenset(one_sided))
+    return _judge(departures, vectors, undetectable, scales)
 
 
 def _inflation(baseline: Baseline, count: int) -> float:
@@ -190,12 +194,34 @@ def _fit(departure: _Departure, vector: Floats, tolerance: float) -> tuple[float
     return amplitude, 1.0 / float(pull @ vector), misfit, spread
 
 
-def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], dof: float, runs: int,
-           undetectable: tuple[str, ...], level: float, tolerance: float, separation: float) -> Diagnosis:
-    size = len(departures[0].estimate)
+@dataclass(frozen=True)
+class _Scales:
+    """What the tests of one diagnosis share: indicators, degrees of freedom, runs, and the levels asked for."""
+
+    names: list[str]
+    dof: float
+    runs: int
+    level: float
+    tolerance: float
+    separation: float
+    one_sided: frozenset[str]
+
+    @property
+    def penalty(self) -> float:
+        """Log-likelihood that one free amplitude costs (BIC)."""
+        return 0.5 * math.log(self.runs * len(self.names))
+
+    def gain(self, reference: float, explained: float) -> float:
+        """Log-likelihood gained by explaining *explained* of the squared departure *reference*."""
+        remaining = max(self.dof + reference - explained, 1e-12)
+        return 0.5 * (self.dof + len(self.names)) * math.log((self.dof + reference) / remaining) - self.penalty
+
+
+def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], undetectable: tuple[str, ...],
+           scales: _Scales) -> Diagnosis:
+    size, dof, tolerance = len(scales.names), scales.dof, scales.tolerance
     reference = max(d.distance for d in departures)
     tests = [float(fdtrc(size, dof, d.distance / size)) * len(departures) for d in departures]
-    penalty = 0.5 * math.log(runs * size)
     drafts: list[tuple[float, Candidate]] = []
     for fault, vector in vectors.items():
         best: tuple[float, Candidate] | None = None
@@ -204,8 +230,9 @@ def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], dof: flo
             single = float((pull @ departure.estimate) ** 2 / (pull @ vector))
             significance = min(1.0, float(fdtrc(1.0, dof, single)) * len(departures) * len(vectors))
             amplitude, variance, misfit, spread = _fit(departure, vector, tolerance)
-            remaining = max(dof + reference - (departure.distance - misfit), 1e-12)
-            gain = 0.5 * (dof + size) * math.log((dof + reference) / remaining) - 0.5 * spread - penalty
+            if fault in scales.one_sided and amplitude <= 0.0:
+                continue
+            gain = scales.gain(reference, departure.distance - misfit) - 0.5 * spread
             half = float(stdtrit(dof, 0.975)) * math.sqrt(variance)
             lack = 1.0 if size == 1 else float(fdtrc(size - 1.0, dof, misfit / (size - 1.0)))
             rest = departure.estimate - amplitude * vector
@@ -215,11 +242,37 @@ def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], dof: flo
             if best is None or gain > best[0]:
                 best = (gain, draft)
             tests.append(significance)
-        assert best is not None
-        drafts.append(best)
+        if best is not None:
+            drafts.append(best)
     candidates = _weighted(drafts)
     overall = min(1.0, 2.0 * min(tests))
-    return Diagnosis(_verdict(candidates, overall, level, separation), candidates, overall, level, runs, undetectable)
+    verdict = _verdict(candidates, overall, scales.level, scales.separation)
+    alone, lack, name = _isolated(departures, reference, scales)
+    named = [gain for gain, candidate in drafts if candidate.fault in _named(verdict)]
+    if named and alone > max(named) - math.log(scales.separation):
+        verdict = "unknown"
+    isolated = name if verdict == "unknown" and lack >= scales.level else ""
+    return Diagnosis(verdict, candidates, overall, scales.level, scales.runs, undetectable, isolated)
+
+
+def _isolated(departures: list[_Departure], reference: float, scales: _Scales) -> tuple[float, float, str]:
+    """Log-likelihood gain and lack of fit of the likeliest departure of one indicator alone, and which it is."""
+    size, best = len(scales.names), (-math.inf, 0.0, "")
+    if size == 1:
+        return best
+    for departure in departures:
+        pull = departure.information @ departure.estimate
+        explained = pull**2 / np.diag(departure.information)
+        index = int(np.argmax(explained))
+        gain = scales.gain(reference, float(explained[index]))
+        if gain > best[0]:
+            rest = max(departure.distance - float(explained[index]), 0.0)
+            best = (gain, float(fdtrc(size - 1.0, scales.dof, rest / (size - 1.0))), scales.names[index])
+    return best
+
+
+def _named(verdict: str) -> tuple[str, ...]:
+    return () if verdict in ("healthy", "unknown") else tuple(verdict.removeprefix("ambiguous: ").split(" | "))
 
 
 def _weighted(drafts: list[tuple[float, Candidate]]) -> tuple[Candidate, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from labkit.core.errors import ToolError
+from labkit.core.errors import Corrupted, ToolError
 from labkit.core.process import Condition, Process, Telemetry, Twin
 from labkit.core.recipe import Recipe
 from labkit.core.tool import Fault, ToolState, ToolStatus
@@ -81,6 +81,7 @@ class SimulatedTool:
                             fix="reset it first" if self._latched else "connect it, or wait for the run to end")
         if not self.supports(recipe):
             raise ToolError(f"{self.name} is a {self.process} tool and cannot run a {recipe.process} recipe")
+        self._recall()
         self._recipe = recipe
         self._state = ToolState.CONFIGURED
 
@@ -184,6 +185,7 @@ class SimulatedTool:
     async def calibrate(self, channel: str) -> float:
         """Return the gain or offset that was corrected on condition field *channel*, now back at nominal."""
         nominal = self._chapter.condition_type().value(channel)
+        self._recall()
         found = self.condition_at(self._run_count + 1).value(channel) - nominal
         self._condition = self._condition.shifted(channel, nominal - self._condition.value(channel))
         self._faults = [f for f in self._faults if self._path_of(f) != channel]
@@ -205,11 +207,13 @@ class SimulatedTool:
     def inject(self, fault: Fault) -> None:
         """Make the tool depart from nominal as *fault* says; several add up."""
         self._condition.shifted(self._path_of(fault), 0.0)
+        self._recall()
         self._faults.append(fault)
         self._remember()
 
     def clear_faults(self) -> None:
         """Take all injected faults back."""
+        self._recall()
         self._faults = []
         self._remember()
 
@@ -259,12 +263,17 @@ class SimulatedTool:
             log.write(json.dumps({"run": run_id, "truth": self._truth.pop(run_id)}) + "\n")
 
     def _recall(self) -> None:
+        """Take over what the tool remembers: another handle, in this process or another, may have run it since."""
         if self._memory is None or not self._memory.exists():
             return
-        kept = json.loads(self._memory.read_text(encoding="utf-8"))
-        self._run_count, self._latched, self._fence = kept["run_count"], kept["latched"], kept["fence"]
-        self._faults = [Fault.model_validate(f) for f in kept["faults"]]
-        self._condition = self._chapter.condition_type.model_validate(kept["condition"])
+        try:
+            kept = json.loads(self._memory.read_text(encoding="utf-8"))
+            self._run_count, self._latched, self._fence = kept["run_count"], kept["latched"], kept["fence"]
+            self._faults = [Fault.model_validate(f) for f in kept["faults"]]
+            self._condition = self._chapter.condition_type.model_validate(kept["condition"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Corrupted(f"{self._memory}: what {self.name} remembers cannot be read ({type(error).__name__})",
+                            fix="restore the file from a backup, or remove it: the tool then starts as new") from None
 
     def _remember(self) -> None:
         if self._memory is None:

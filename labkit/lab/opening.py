@@ -49,7 +49,7 @@ def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | Non
     acting = principal or Principal.local(settings.organisation)
     owner = new_id()
     lock = FileLock(root / "locks" / f"{owner}.lock")
-    catalogue = Catalogue(settings.database_url or root / CATALOGUE, acting)
+    catalogue = Catalogue(settings.database_url or root / CATALOGUE, acting, folder=root)
     try:
         (root / "locks").mkdir(exist_ok=True)
         lock.acquire(timeout=0)

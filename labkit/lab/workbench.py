@@ -44,28 +44,36 @@ class Lab:
     """A lab that is open. Close it with ``lab.close()`` or a ``with`` block; a notebook may leave it to the kernel's end."""
 
     def __init__(self, place: Workplace, lock: BaseFileLock) -> None:
-        self._place = place
+        self._workplace = place
         self._lock = lock
+        self._closed = False
         self._tools: dict[str, SimulatedTool] = {}
+
+    @property
+    def _place(self) -> Workplace:
+        if self._closed:
+            raise LabkitError(f"lab {self.folder} is closed", fix=f'open it again: labkit.open("{self.folder}")')
+        return self._workplace
 
     @property
     def folder(self) -> Path:
         """Where the lab lives."""
-        return self._place.folder
+        return self._workplace.folder
 
     @property
     def settings(self) -> Settings:
         """Settings in force."""
-        return self._place.settings
+        return self._workplace.settings
 
     @property
     def principal(self) -> Principal:
         """Who acts."""
-        return self._place.principal
+        return self._workplace.principal
 
     def close(self) -> None:
-        """Let go of the catalogue."""
-        self._place.catalogue.close()
+        """Let go of the catalogue; closing again changes nothing."""
+        self._closed = True
+        self._workplace.catalogue.close()
         self._lock.release()
         Path(self._lock.lock_file).unlink(missing_ok=True)
 
@@ -76,10 +84,10 @@ class Lab:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<lab {self.folder} of {self._place.principal.organisation}, {self._place.principal.signature}>"
+        return f"<lab {self.folder} of {self.principal.organisation}, {self.principal.signature}>"
 
     def _repr_html_(self) -> str:
-        return f"<b>lab</b> {html.escape(str(self.folder))} · {html.escape(self._place.principal.signature)}"
+        return f"<b>lab</b> {html.escape(str(self.folder))} · {html.escape(self.principal.signature)}"
 
     # processes and recipes
 
@@ -212,6 +220,7 @@ class Lab:
         with self._place.catalogue.read() as tx:
             kind = tools.get(tx, handle.name)["kind"]
             status = bookkeeping.status_of(tx, recipe)
+        lot = wafers.record["lot"] if lot is None and isinstance(wafers, Run) else lot
         load, passports = self._wafers(process, recipe, wafers, lot)
         order = Order(process, recipe, handle, kind, load, passports, lot, product, chamber, status)
         with progress_bar(f"{recipe.name} on {handle.name}", shown=progress) as report:
@@ -222,6 +231,7 @@ class Lab:
 
         Later runs never move a baseline; qualifying again replaces it for the future.
         """
+        require(self.principal, "spc:configure")
         ids = [Run(self._place, run).id if not isinstance(run, Run) else run.id for run in runs]
         return qualify.freeze(self._place, tool, ids, by or self.principal.signature)
 
@@ -238,6 +248,7 @@ class Lab:
 
         An interrupted sweep goes on with ``resume=run``: chunks that are there are not computed again.
         """
+        require(self.principal, process_permission(recipe.process, "create_run"))
         process = registry.process(recipe.process)
         again = None if resume is None else (resume.id if isinstance(resume, Run) else self.run(resume).id)
         with progress_bar(f"sweep of {recipe.name}", shown=progress) as report:

@@ -7,12 +7,13 @@ started, the finished folder is published before the row that makes it part of t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from labkit.core.errors import LabkitError, ToolError
+from labkit.core.errors import LabkitError, StoreError, ToolError
 from labkit.core.limits import Limit, Violation
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe, RecipeStatus
@@ -21,11 +22,12 @@ from labkit.devices.background import wait
 from labkit.devices.simulated import SimulatedTool
 from labkit.operations.cost import Rates, run_cost
 from labkit.operations.limits import limits_for
-from labkit.operations.tool_states import EquipmentState
+from labkit.operations.tool_states import UPTIME, EquipmentState
 from labkit.runs import knowledge, records
+from labkit.runs.interrupts import held_back
 from labkit.runs.judge import Judgement, fault_signatures, judge
 from labkit.runs.learn import Correction, Lesson, lesson, steer
-from labkit.runs.lifecycle import AttemptState, RunState
+from labkit.runs.lifecycle import MOVES, AttemptState, RunState
 from labkit.runs.predict import Prediction, correct, predict
 from labkit.runs.preflight import Preflight, better_recipe, preflight
 from labkit.runs.watch import Outcome, Report, carry_out
@@ -75,7 +77,9 @@ def execute(place: Workplace, order: Order, report: Report = lambda percent, ste
         If the tool or the physics failed; the run is then FAILED, with the reason.
     """
     refusal = _refusal(order)
+    settle(place)
     with place.catalogue.begin() as tx:
+        refusal = refusal or _down(tx, order)
         run_id = records.submit(tx, order.recipe, tool=order.tool.name, origin=order.origin, wafers=list(order.wafers),
                                 lot=order.lot, product=order.product, chamber=order.chamber, kind="run", extra={"owner": place.owner})
         if refusal is not None:
@@ -86,8 +90,8 @@ def execute(place: Workplace, order: Order, report: Report = lambda percent, ste
         known = knowledge.recall(tx, order.process, order.recipe, tool=order.tool.name, origin=order.origin)
         limits = (*limits_for(order.process, known.profiles, tool=order.tool.name, product=order.product),
                   *order.process.targets(order.recipe))
-    report(2.0, "predicting")
     try:
+        report(2.0, "predicting")
         prediction, gate = _gate(order, known, limits, place.settings.prediction_level)
         with place.catalogue.begin() as tx:
             _record_violations(tx, run_id, "preflight", gate.violations)
@@ -117,11 +121,23 @@ def _refusal(order: Order) -> LabkitError | None:
     if order.tool_kind != "simulated" and order.recipe_status is not RecipeStatus.APPROVED:
         return ToolError(f"recipe {order.recipe.name!r} is a {order.recipe_status}; a real tool runs approved recipes only",
                          fix="have it approved by somebody other than its author")
+    if order.tool_kind != "simulated":
+        return ToolError(f"{order.tool.name} is a {order.tool_kind} tool and no driver for it is installed",
+                         allowed="simulated tools", fix="run on a simulated tool; its data would not be this tool's")
     unknown = [name for name in order.recipe.required_interlocks if name not in order.process.interlocks]
     if unknown:
         return ToolError(f"{order.tool.name} has no interlock {', '.join(unknown)}",
                          allowed=", ".join(order.process.interlocks) or "none", fix="correct required_interlocks")
     return None
+
+
+def _down(tx: Transaction, order: Order) -> ToolError | None:
+    """Why the tool takes no run now, if somebody or a crash has taken it down."""
+    state = EquipmentState(tools.get(tx, order.tool.name)["state"])
+    if state in UPTIME:
+        return None
+    return ToolError(f"{order.tool.name} is {state.label}", allowed="a tool that is up",
+                     fix=f'clear the run that waits for an engineer, or lab.set_tool_state("{order.tool.name}", "standby")')
 
 
 def _gate(order: Order, known: knowledge.Knowledge, limits: tuple[Limit, ...], level: float) -> tuple[Prediction, Preflight]:
@@ -139,7 +155,8 @@ def _conclude(place: Workplace, order: Order, run_id: str, prediction: Predictio
               limits: tuple[Limit, ...], outcome: Outcome) -> None:
     measured = order.process.summarise(order.recipe, outcome.measured, outcome.telemetry)
     judgement, charts = judge(order.process, order.recipe, measured, prediction.physics, limits, known.charts, known.state,
-                              lambda: fault_signatures(order.process, order.recipe, order.wafer, prediction.physics))
+                              lambda sizes: fault_signatures(order.process, order.recipe, order.wafer, prediction.physics,
+                                                             sizes))
     taught = lesson(order.process, order.recipe, judgement)
     steering, correction = steer(order.process, order.recipe, order.wafer, judgement, prediction.physics, known.steering)
     seconds = float(outcome.telemetry["time"][-1]) if outcome.telemetry.sizes["time"] else 0.0
@@ -150,7 +167,7 @@ def _conclude(place: Workplace, order: Order, run_id: str, prediction: Predictio
     fields = {"measured": outcome.measured, "wafer": outcome.wafer}
     if prediction.dataset is not None:
         fields["prediction"] = prediction.dataset
-    with place.folders.stage(run_id, summary, telemetry=outcome.telemetry, fields=fields) as staged:
+    with held_back(), place.folders.stage(run_id, summary, telemetry=outcome.telemetry, fields=fields) as staged:
         staged.publish()
         with place.catalogue.begin() as tx:
             _commit(tx, place, order, run_id, judgement, measured, prediction, taught, correction, seconds)
@@ -185,20 +202,40 @@ def _commit(tx: Transaction, place: Workplace, order: Order, run_id: str, judgem
 
 
 def _fail(place: Workplace, order: Order, run_id: str, error: BaseException) -> None:
-    """Leave a run that raised in a state that says so, and the tool in its safe state."""
-    state = wait(order.tool.status())
-    if state.run_id == run_id and state.state in (ToolState.RUNNING, ToolState.PAUSED):
-        wait(order.tool.stop())
-    target = RunState.CANCELLED if isinstance(error, KeyboardInterrupt) else RunState.FAILED
-    with place.catalogue.begin() as tx:
-        message = str(error) or type(error).__name__
-        running = rows.get(tx, run_id)["state"] == RunState.RUNNING.value
-        records.advance(tx, run_id, target, reason=message, error_code=type(error).__name__, error_message=message, ended=now())
-        if running:
-            attempt = AttemptState.CANCELLED if target is RunState.CANCELLED else AttemptState.FAILED
-            records.end_attempt(tx, run_id, order.tool.name, attempt, code=type(error).__name__, message=message)
-            tools.set_state(tx, order.tool.name, EquipmentState.STANDBY.value, reason=message)
-        audit.append(tx, "run.fail", run_id, {"error": message})
+    """Leave a run that raised in a state that says so, and the tool in its safe state.
+
+    Where even that cannot be written, on a full disk say, it is written before the next run.
+    """
+    with held_back():
+        state = wait(order.tool.status())
+        if state.run_id == run_id and state.state in (ToolState.RUNNING, ToolState.PAUSED):
+            wait(order.tool.stop())
+        message = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+        place.unsettled[run_id] = (type(error).__name__, message)
+        with suppress(StoreError):
+            settle(place)
+
+
+def settle(place: Workplace) -> None:
+    """Write the end of every run of this process that has failed and is not yet recorded as failed.
+
+    Raises
+    ------
+    StoreError
+        If the catalogue still cannot be written.
+    """
+    for run_id, (code, message) in list(place.unsettled.items()):
+        target = RunState.CANCELLED if code == KeyboardInterrupt.__name__ else RunState.FAILED
+        with place.catalogue.begin() as tx:
+            row = rows.get(tx, run_id)
+            if target in MOVES[RunState(row["state"])]:
+                records.advance(tx, run_id, target, reason=message, error_code=code, error_message=message, ended=now())
+                if row["state"] == RunState.RUNNING.value:
+                    attempt = AttemptState.CANCELLED if target is RunState.CANCELLED else AttemptState.FAILED
+                    records.end_attempt(tx, run_id, row["tool"], attempt, code=code, message=message)
+                    tools.set_state(tx, row["tool"], EquipmentState.STANDBY.value, reason=message)
+                audit.append(tx, "run.fail", run_id, {"error": message})
+        del place.unsettled[run_id]
 
 
 def _record_violations(tx: Transaction, run_id: str, stage: str, broken: tuple[Violation, ...]) -> None:

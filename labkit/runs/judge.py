@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from labkit.control.baseline import Baseline
 from labkit.control.cusum import Cusum, CusumState
 from labkit.control.diagnosis import Candidate, Diagnosis, diagnose
+from labkit.core.errors import LabkitError
 from labkit.core.limits import Limit, Severity, Violation, violations
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe
@@ -26,6 +27,18 @@ CENTRE_ERRORS = 4.5
 """CUSUM reference k in standard errors of the baseline's centre: a shift the baseline may owe to chance is not chased."""
 LONGEST_WINDOW = 60
 """Runs of residuals kept for a diagnosis."""
+SECANT_TOLERANCE = 0.05
+"""Relative error granted to a signature taken at the fault's own size: quasi-steady physics against the noise-free
+twin of a tube differs by 0.04 or less for departures of four steps, where a one-step signature is off by up to 0.4."""
+_REFINEMENTS, _SUSPECTS = 3, 4
+_MOVED = 0.2
+_SMALLEST = 0.25
+
+
+UNREADABLE = "unreadable"
+"""Chart name of an alarm about a reading that cannot be, such as a thickness of zero."""
+Signatures = Callable[[Mapping[str, float]], Mapping[str, Mapping[str, float]]]
+"""Per fault mode asked for, with its size in steps, the change of each residual per step."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +137,7 @@ class Judgement:
 
 def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physics: Mapping[str, float],
           limits: Sequence[Limit], charts: Charts | None, state: ChartState,
-          signatures: Callable[[], Mapping[str, Mapping[str, float]]]) -> tuple[Judgement, ChartState]:
+          signatures: Signatures) -> tuple[Judgement, ChartState]:
     """Judge one run and return the charts' next state. Pure: the same arguments give the same judgement.
 
     Parameters
@@ -136,7 +149,8 @@ def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physi
     charts, state
         The tool's charts (none before qualification) and where they stand.
     signatures
-        Called only on an alarm: per fault mode the change of each residual for one step (see :func:`fault_signatures`).
+        Called only on an alarm: for the fault modes and sizes (in steps) asked for, the change of each residual per step
+        (see :func:`fault_signatures`).
     """
     residuals = {i.name: i.compare(measured[i.name], physics[i.name]) for i in process.indicators if i.name in measured}
     broken = violations(limits, measured)
@@ -147,28 +161,73 @@ def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physi
         return Judgement(verdict, headline, "", residuals, {}, {}, (), broken, None), state
     z = charts.baseline.standardised(residuals)
     following, shown, alarms = _update(charts, state, residuals, z)
-    if not alarms:
+    alarms = (*_unreadable(measured, residuals), *alarms)
+    unmeasured = [name for name in z if math.isnan(z[name])]
+    if not alarms and len(unmeasured) < len(z):
         headline = str(hard[0]) if hard else "in control"
+        headline += f"; not measured: {', '.join(unmeasured)}" if unmeasured else ""
         advice = "the tool is in control: the recipe or its limits do not fit" if hard else ""
         return Judgement("fail" if hard else "pass", headline, advice, residuals, z, shown, (), broken, None), following
+    if not alarms or all(a.chart == UNREADABLE for a in alarms):
+        headline = f"{alarms[0].indicator} reads {alarms[0].statistic:g}" if alarms else "no indicator was measured"
+        return (Judgement("anomaly", headline, "nothing was made, or nothing was read: look at the wafers and the gauge",
+                          residuals, z, shown, alarms, broken, None, (), _evidence(alarms) if alarms else ""), following)
     window = following.window[-max(a.runs_back for a in alarms):]
-    found = diagnose(window, signatures(), charts.baseline)
+    found = explain(process, window, signatures, charts.baseline)
     causes = tuple(_cause(process, candidate) for candidate in found.candidates)
     headline, advice = _words(found, causes)
     return (Judgement("anomaly", headline, advice, residuals, z, shown, alarms, broken, found, causes, _evidence(alarms)),
             following)
 
 
-def fault_signatures(process: Process, recipe: Recipe, wafer: xr.Dataset,
-                     physics: Mapping[str, float] | None = None) -> dict[str, dict[str, float]]:
-    """Change of every indicator's residual for one step of each fault mode, by finite difference of the physics."""
-    nominal = process.expected(recipe, wafer) if physics is None else physics
+def explain(process: Process, window: Sequence[Mapping[str, float]], signatures: Signatures,
+            baseline: Baseline) -> Diagnosis:
+    """Diagnosis of the residuals in *window*, with each suspected fault's signature taken at the size it would have.
+
+    A fault of several steps is not its one-step signature times its size: physics bends. So the suspects' signatures
+    are taken again at their estimated amplitudes until those stand still.
+    """
+    one_sided = {mode.name for mode in process.fault_modes if not mode.opposite}
+    sizes = {mode.name: 1.0 for mode in process.fault_modes}
+    known = dict(signatures(sizes))
+    found = diagnose(window, known, baseline, one_sided=one_sided)
+    for _ in range(_REFINEMENTS):
+        suspects = {c.fault: math.copysign(max(abs(c.amplitude), _SMALLEST), c.amplitude) for c in found.candidates[:_SUSPECTS]
+                    if c.significance < found.level}
+        moved = {fault: size for fault, size in suspects.items() if abs(size - sizes[fault]) > _MOVED * abs(size)}
+        known |= signatures(moved) if moved else {}
+        sizes |= moved
+        found = diagnose(window, known, baseline, tolerance=SECANT_TOLERANCE, one_sided=one_sided)
+        if not moved:
+            break
+    return found
+
+
+def fault_signatures(process: Process, recipe: Recipe, wafer: xr.Dataset, physics: Mapping[str, float],
+                     sizes: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Change of every indicator's residual per step of the fault modes in *sizes*, by finite difference of the physics.
+
+    The difference is taken over the size given, in steps; over one step where the equipment cannot be in such a state.
+    """
     found: dict[str, dict[str, float]] = {}
     for mode in process.fault_modes:
-        moved = process.expected(recipe, wafer, process.condition_type().shifted(mode.path, mode.step))
-        change = {i.name: i.compare(moved[i.name], nominal[i.name]) for i in process.indicators}
+        if mode.name not in sizes:
+            continue
+        size = sizes[mode.name]
+        try:
+            moved = process.expected(recipe, wafer, process.condition_type().shifted(mode.path, size * mode.step))
+        except (LabkitError, ValueError):
+            size = 1.0
+            moved = process.expected(recipe, wafer, process.condition_type().shifted(mode.path, mode.step))
+        change = {i.name: i.compare(moved[i.name], physics[i.name]) / size for i in process.indicators}
         found[mode.name] = {name: value for name, value in change.items() if math.isfinite(value)}
     return found
+
+
+def _unreadable(measured: Mapping[str, float], residuals: Mapping[str, float]) -> tuple[Alarm, ...]:
+    """Alarms of indicators that read a number no ratio can be taken of (zero, negative, infinite)."""
+    return tuple(Alarm(name, UNREADABLE, float(measured[name]), 0.0, 1) for name, value in residuals.items()
+                 if not math.isfinite(value) and not math.isnan(measured[name]))
 
 
 def _update(charts: Charts, state: ChartState, residuals: Mapping[str, float],
@@ -213,6 +272,7 @@ def _words(found: Diagnosis, causes: Sequence[Mapping[str, Any]]) -> tuple[str, 
     named = [c for c in causes if c["fault"] in found.faults]
     if not named:
         headline = "no known fault explains the departure" if found.verdict == "unknown" else "no cause stands out yet"
+        headline += f": {found.isolated} departs alone, which may be its gauge" if found.isolated else ""
         return headline, "hold the lot, look at the residuals, and compare with maintenance since the baseline"
     leading = named[0]
     size = f"{leading['path']} {leading['amplitude']:+.2g} (95 % {leading['low']:+.2g} to {leading['high']:+.2g})"

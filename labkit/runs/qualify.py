@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from labkit.core import registry
 from labkit.core.errors import LabkitError
+from labkit.operations.tool_states import EquipmentState
 from labkit.runs import knowledge, records
 from labkit.runs.judge import Charts
 from labkit.runs.lifecycle import RunState
 from labkit.runs.workplace import Workplace
-from labkit.store import audit, learning, tables
+from labkit.store import audit, learning, tables, tools
 from labkit.store import runs as rows
+from labkit.store.catalogue import Transaction
 
 
 def freeze(place: Workplace, tool: str, run_ids: Sequence[str], by: str) -> str:
@@ -52,11 +55,21 @@ def clear(place: Workplace, run_id: str, reason: str, *, restart_charts: bool) -
     with place.catalogue.begin() as tx:
         row = rows.get(tx, run_id)
         records.advance(tx, run_id, RunState.CLEARED, reason=reason)
+        if row["tool"] is not None and _took_down(tx, row):
+            tools.set_state(tx, row["tool"], EquipmentState.STANDBY.value, reason=f"run {row['seq']} cleared: {reason}")
         if restart_charts and row["tool"] is not None:
             process = registry.process(row["process"])
             family = process.family(process.parse(row["recipe"]))
             knowledge.restart_charts(tx, family, row["tool"], row["origin"])
         audit.append(tx, "run.clear", run_id, {"reason": reason, "restart_charts": restart_charts})
+
+
+def _took_down(tx: Transaction, row: Mapping[str, Any]) -> bool:
+    """Whether the tool is down because this run was interrupted on it, and no other such run waits."""
+    waiting = tx.select(tables.runs, tables.runs.c.tool == row["tool"], tables.runs.c.error_code == "interrupted",
+                        tables.runs.c.state.in_([RunState.ENGINEER_REVIEW.value, RunState.ESCALATED.value]))
+    down = tools.get(tx, row["tool"])["state"] == EquipmentState.UNSCHEDULED_DOWN.value
+    return row["error_code"] == "interrupted" and down and not waiting
 
 
 def _number(value: float | None) -> float:

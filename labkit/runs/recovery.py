@@ -16,8 +16,9 @@ from labkit.store import runs as rows
 def recover(place: Workplace) -> list[str]:
     """Put right what dead processes left; returns what was done, in words.
 
-    A run that had not reached its tool is FAILED. One whose tool had been started is INTERRUPTED and waits for an
-    engineer: what the wafers are cannot be known, so it is never started again. Runs of living processes are left alone.
+    A run that had not reached its tool is CANCELLED. One whose tool had been started is INTERRUPTED and waits for an
+    engineer: what the wafers are cannot be known, so it is never started again. A sweep is PAUSED, to be resumed. Runs of
+    living processes are left alone.
     """
     done = [str(line) for line in recovery.recover(place.catalogue, place.folders)]
     with place.catalogue.read() as tx:
@@ -29,7 +30,12 @@ def recover(place: Workplace) -> list[str]:
             row = rows.get(tx, run["id"])
             if row["state"] != run["state"]:
                 continue
-            if row["state"] in (RunState.RUNNING.value, RunState.PAUSED.value, RunState.EVALUATING.value):
+            if row["kind"] == "sweep":
+                if row["state"] != RunState.RUNNING.value:
+                    continue
+                reason = "the process computing it ended; lab.sweep(…, resume=…) goes on with what is missing"
+                records.advance(tx, row["id"], RunState.PAUSED, reason=reason)
+            elif row["state"] in (RunState.RUNNING.value, RunState.PAUSED.value, RunState.EVALUATING.value):
                 reason = "the process executing it ended; what the tool did since cannot be known from here"
                 if row["state"] == RunState.EVALUATING.value:
                     records.advance(tx, row["id"], RunState.FAILED, reason=reason)
@@ -37,7 +43,7 @@ def recover(place: Workplace) -> list[str]:
                     records.advance(tx, row["id"], RunState.INTERRUPTED, RunState.ENGINEER_REVIEW, reason=reason,
                                     error_code="interrupted", error_message=reason)
                 records.end_attempt(tx, row["id"], row["tool"], AttemptState.FAILED, code="interrupted", message=reason)
-                if row["tool"] is not None and row["kind"] == "run":
+                if row["tool"] is not None:
                     tools.set_state(tx, row["tool"], EquipmentState.UNSCHEDULED_DOWN.value, reason=f"run {row['seq']} interrupted")
             else:
                 reason = "the process that submitted it ended before the tool was started"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from labkit.core import registry
-from labkit.core.errors import LabkitError
+from labkit.core.errors import LabkitError, StoreError
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe
 from labkit.runs import records
+from labkit.runs.interrupts import held_back
 from labkit.runs.lifecycle import FINAL, RunState
 from labkit.runs.scale_out import cores, dask_client
 from labkit.runs.watch import Report
@@ -21,6 +23,7 @@ from labkit.runs.workplace import Workplace
 from labkit.store import audit, sweeps
 from labkit.store import runs as rows
 from labkit.store.artifacts import Artifacts
+from labkit.store.catalogue import Transaction
 from labkit.store.clock import now
 
 if TYPE_CHECKING:
@@ -55,15 +58,14 @@ def run_sweep(place: Workplace, process: Process, recipe: Recipe, over: Mapping[
                                     extra={"owner": place.owner, "axes": axes, "chunk": chunk})
             records.advance(tx, run_id, RunState.VALIDATING, RunState.PREFLIGHT, RunState.QUEUED, RunState.RUNNING, started=now())
         else:
-            run_id, chunk = _resumed(place, rows.get(tx, resume), recipe, axes), rows.get(tx, resume)["extra"]["chunk"]
+            run_id, chunk = _resumed(tx, place, rows.get(tx, resume), recipe, axes), rows.get(tx, resume)["extra"]["chunk"]
         sweeps.plan(tx, run_id, len(points), chunk)
     try:
         _compute(place, run_id, process.name, recipe, tuple(axes), points, report)
-    except KeyboardInterrupt:
-        report(0.0, f"interrupted: go on with lab.sweep(…, resume={run_id!r})")
+        _finish(place, run_id, recipe, _collect(place, process, run_id, axes))
+    except BaseException as error:
+        _pause(place, run_id, str(error) or "interrupted")
         raise
-    dataset = _collect(place, process, run_id, axes)
-    _finish(place, run_id, recipe, dataset)
     report(100.0, "done")
     return run_id
 
@@ -115,13 +117,26 @@ def _points(process: Process, recipe: Recipe, axes: Mapping[str, Sequence[float]
     return points
 
 
-def _resumed(place: Workplace, row: Mapping[str, Any], recipe: Recipe, axes: Mapping[str, Sequence[float]]) -> str:
+def _pause(place: Workplace, run_id: str, reason: str) -> None:
+    """Leave a sweep that stopped half-way so that it can be resumed; one that has just been finished stays so."""
+    with held_back(), suppress(StoreError), place.catalogue.begin() as tx:
+        if rows.get(tx, run_id)["state"] == RunState.RUNNING.value:
+            records.advance(tx, run_id, RunState.PAUSED, reason=f"{reason}; go on with lab.sweep(…, resume={run_id!r})")
+
+
+def _resumed(tx: Transaction, place: Workplace, row: Mapping[str, Any], recipe: Recipe, axes: Mapping[str, Sequence[float]]) -> str:
     extra = row["extra"] or {}
     if row["kind"] != "sweep" or row["recipe_hash"] != recipe.content_hash or extra.get("axes") != axes:
         raise LabkitError(f"run {row['seq']} is not this sweep", allowed="the same recipe and the same values",
                           fix="start a new sweep, without resume")
     if RunState(row["state"]) in FINAL:
         raise LabkitError(f"sweep {row['seq']} is {row['state']}", fix="read it with lab.run(…), or start a new one")
+    ours = extra.get("owner") == place.owner
+    if row["state"] == RunState.PAUSED.value:
+        records.advance(tx, row["id"], RunState.RUNNING, reason="resumed", extra={**extra, "owner": place.owner})
+    elif row["state"] != RunState.RUNNING.value or not ours:
+        raise LabkitError(f"sweep {row['seq']} is {row['state']}", allowed="a sweep that is PAUSED",
+                          fix="wait for the process that computes it, or end that process and open the lab again")
     return str(row["id"])
 
 
@@ -180,7 +195,7 @@ def _units(process: Process, path: str) -> str:
 
 def _finish(place: Workplace, run_id: str, recipe: Recipe, dataset: xr.Dataset) -> None:
     document = {"run": run_id, "kind": "sweep", "process": recipe.process, "recipe": recipe.model_dump(mode="json")}
-    with place.folders.stage(run_id, document, fields={"sweep": dataset}) as staged:
+    with held_back(), place.folders.stage(run_id, document, fields={"sweep": dataset}) as staged:
         staged.publish()
         with place.catalogue.begin() as tx:
             records.advance(tx, run_id, RunState.EVALUATING, RunState.COMPLETED, ended=now(), progress=100.0, step="")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from labkit.core.identity import Principal
@@ -21,3 +21,5 @@ class Workplace:
     settings: Settings
     principal: Principal
     owner: str
+    unsettled: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Runs whose failure could not be written yet: kind of error and message, by run."""

@@ -60,7 +60,8 @@ class Worker:
                 shutil.copy2(ROOT / name, folder / name)
         for name in ("labkit", "tests"):
             compileall.compile_dir(str(folder / name), quiet=2)
-        environment = {**os.environ, "PYTHONPATH": str(folder), "CI": "true", "PYTHONDONTWRITEBYTECODE": "1",
+        shared = os.environ.get("LABKIT_SHARED_DATA", str(ROOT.parent / "shared" / "data"))
+        environment = {**os.environ, "LABKIT_SHARED_DATA": shared, "PYTHONPATH": str(folder), "CI": "true", "PYTHONDONTWRITEBYTECODE": "1",
                        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
@@ -111,15 +112,17 @@ def measure(worker: Worker) -> Reach:
     SystemExit
         If tests fail without a mutation: nothing could be learned from them.
     """
-    key = reaches.fingerprint(ROOT, (*targets.FOLDERS, "labkit/core", "labkit/testing", *targets.TESTS))
-    found = reaches.load(CACHE, key)
-    if found is None:
-        print("measuring which test runs which function …", file=sys.stderr, flush=True)
-        answer = worker.ask({"measure": targets.tests(ROOT)})
+    files = targets.tests(ROOT)
+    digests = {file: reaches.fingerprint(ROOT, [file]) for file in files}
+    cache = reaches.Cache(CACHE, reaches.fingerprint(ROOT, targets.SURROUNDINGS))
+    found, stale = cache.load(digests)
+    if stale:
+        print(f"measuring which test runs which function, {len(stale)} test files …", file=sys.stderr, flush=True)
+        answer = worker.ask({"measure": stale})
         if "failed" in answer:
             raise SystemExit(f"tests fail without a mutation:\n{answer['failed']}")
-        found = Reach(**answer["reach"])
-        reaches.save(CACHE, key, found)
+        found = found.joined(Reach(**answer["reach"]))
+        cache.save(found, digests)
     return found
 
 

@@ -7,13 +7,13 @@ import ast
 import hashlib
 import json
 from collections import defaultdict
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 from tests.mutants.mutations import Mutation
 
-FAST = 2.0
+FAST = 10.0
 """Seconds (traced, with empty caches) above which a test is no fast test and is not asked."""
 AT_IMPORT = 0
 """Line that stands for what runs when the module is imported."""
@@ -25,11 +25,27 @@ class Reach:
     that run while labkit is imported; ``seconds`` by test; ``imports``: by file, the files it imports directly;
     ``libraries``: modules of others that come along."""
 
-    lines: dict[str, dict[str, list[int]]]
-    at_import: dict[str, list[int]]
-    seconds: dict[str, float]
-    imports: dict[str, list[str]]
-    libraries: list[str]
+    lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    at_import: dict[str, list[int]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    imports: dict[str, list[str]] = field(default_factory=dict)
+    libraries: list[str] = field(default_factory=list)
+
+    def only(self, files: set[str]) -> Reach:
+        """Without the tests of other test files."""
+        kept = [test for test in self.lines if test.split("::")[0] in files]
+        return replace(
+            self, lines={test: self.lines[test] for test in kept}, seconds={test: self.seconds[test] for test in kept}
+        )
+
+    def joined(self, newer: Reach) -> Reach:
+        """With what *newer* knows on top."""
+        return replace(
+            newer,
+            lines={**self.lines, **newer.lines},
+            seconds={**self.seconds, **newer.seconds},
+            libraries=sorted({*self.libraries, *newer.libraries}),
+        )
 
     @cached_property
     def dependents(self) -> dict[str, set[str]]:
@@ -67,7 +83,7 @@ class Reach:
         )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _functions(source: str) -> tuple[tuple[int, int, int], ...]:
     """First line, first line of the body and last line of every function."""
     return tuple(
@@ -82,27 +98,37 @@ def function_of(source: str, line: int) -> int:
     return max((first for first, body, last in _functions(source) if body <= line <= last), default=AT_IMPORT)
 
 
-def fingerprint(root: Path, folders: tuple[str, ...]) -> str:
-    """Hash over every Python file in *folders*, which may be files themselves."""
+def fingerprint(root: Path, names: list[str]) -> str:
+    """Hash over the files *names* and every Python file in the folders among them."""
     digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted((root / folder).rglob("*.py")) or [root / folder]:
+    for name in names:
+        for path in sorted((root / name).rglob("*.py")) or [root / name]:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
-def load(cache: Path, key: str) -> Reach | None:
-    """The reach measured for the sources with hash *key*, if it was kept."""
-    try:
-        kept = json.loads(cache.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return Reach(**kept["reach"]) if kept.get("key") == key else None
+@dataclass
+class Cache:
+    """The reach of test files, kept in the file *path* as long as the sources with hash *key* and each test file stay
+    as they are; it is no more than a cache and may be deleted."""
 
+    path: Path
+    key: str
 
-def save(cache: Path, key: str, found: Reach) -> None:
-    """Keep *found*; the cache is no more than that and may be deleted."""
-    fields = ("lines", "at_import", "seconds", "imports", "libraries")
-    reach = {name: getattr(found, name) for name in fields}
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    cache.write_text(json.dumps({"key": key, "reach": reach}), encoding="utf-8")
+    def load(self, tests: dict[str, str]) -> tuple[Reach, list[str]]:
+        """What is known of *tests* (hash by test file), and the files that must be measured."""
+        try:
+            kept = json.loads(self.path.read_text(encoding="utf-8"))
+            reach = Reach(**kept["reach"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return Reach(), list(tests)
+        if kept["key"] != self.key:
+            return Reach(), list(tests)
+        stale = [file for file, digest in tests.items() if kept["tests"].get(file) != digest]
+        return reach.only(set(tests) - set(stale)), stale
+
+    def save(self, reach: Reach, tests: dict[str, str]) -> None:
+        """Keep *reach* of *tests*."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {"key": self.key, "tests": tests, "reach": asdict(reach)}
+        self.path.write_text(json.dumps(kept), encoding="utf-8")

@@ -9,6 +9,11 @@ TESTS = (
     "tests/numerics", "tests/materials", "tests/control", "tests/physics", "tests/processes",
     "tests/contracts/test_cvd.py", "tests/contracts/test_lithography.py",
 )  # fmt: skip
+SURROUNDINGS = [
+    *FOLDERS, "labkit/core", "labkit/testing", "tests/conftest.py", "tests/numerics/conftest.py",
+    "tests/control/conftest.py",
+]  # fmt: skip
+"""What a measurement of the tests holds for."""
 
 NOT_PHYSICS = {
     "recipe.py": "bounds of recipe fields, tested through refusals",

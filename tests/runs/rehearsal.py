@@ -58,7 +58,7 @@ class Physics:
         self.process = process
         self._wafers: dict[str, xr.Dataset] = {}
         self._expected: dict[str, dict[str, float]] = {}
-        self._signatures: dict[str, dict[str, dict[str, float]]] = {}
+        self._signatures: dict[tuple[str, str, float], dict[str, float]] = {}
 
     def wafers(self, recipe: Recipe) -> xr.Dataset:
         """A full load for *recipe*."""
@@ -74,12 +74,13 @@ class Physics:
             self._expected[key] = self.process.expected(recipe, self.wafers(recipe))
         return self._expected[key]
 
-    def signatures(self, recipe: Recipe) -> dict[str, dict[str, float]]:
-        """Signatures of the known faults for *recipe*."""
-        key = recipe.content_hash
-        if key not in self._signatures:
-            self._signatures[key] = fault_signatures(self.process, recipe, self.wafers(recipe), self.expected(recipe))
-        return self._signatures[key]
+    def signatures(self, recipe: Recipe, sizes: Mapping[str, float]) -> dict[str, dict[str, float]]:
+        """Signatures of the faults in *sizes* for *recipe*."""
+        keys = {fault: (recipe.content_hash, fault, size) for fault, size in sizes.items()}
+        wanted = {fault: sizes[fault] for fault, key in keys.items() if key not in self._signatures}
+        found = fault_signatures(self.process, recipe, self.wafers(recipe), self.expected(recipe), wanted)
+        self._signatures |= {keys[fault]: signature for fault, signature in found.items()}
+        return {fault: self._signatures[key] for fault, key in keys.items()}
 
 
 @dataclass
@@ -123,7 +124,7 @@ class Rehearsal:
         outcome = self._carried_out(wafers, number)
         measured = tamper(number, process.summarise(recipe, outcome.measured, outcome.telemetry))
         judgement, self.state = judge(process, recipe, measured, physics, process.targets(recipe), self.charts, self.state,
-                                      lambda: self.physics.signatures(recipe))
+                                      lambda sizes: self.physics.signatures(recipe, sizes))
         correction = self._learn(judgement, physics)
         batch = Batch(number, recipe, physics, estimates, measured, judgement, self.state, correction)
         self.batches.append(batch)

@@ -199,6 +199,15 @@ FAULT_MODES: tuple[FaultMode, ...] = (
         opposite="N2O mass-flow controller delivers less than it reports",
     ),
     FaultMode(
+        "surface_activity",
+        "rate_gain",
+        0.02,
+        "Surfaces take up more film than they did",
+        "Film is off along the whole load while heaters, throttle and foreline stay. Compare with the last tube clean, "
+        "season the tube, and check wafer surface and gas bottle against the lots before.",
+        opposite="Surfaces take up less film than they did",
+    ),
+    FaultMode(
         "thermocouple_all",
         "temperature_offset_k",
         1.0,

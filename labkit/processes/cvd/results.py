@@ -28,7 +28,16 @@ SCHEMA = DatasetSchema(
 """What every CVD result carries."""
 
 ILLUSTRATIVE = ("tube geometry, thermal and vacuum constants", "run-to-run repeatability of the instruments")
-REFERENCES = ("jensen1983", "thiele1939", "bird2002", "neufeld1972", "kee1986")
+REFERENCES = (
+    "jensen1983",
+    "danckwerts1953",
+    "thiele1939",
+    "bird2002",
+    "neufeld1972",
+    "blanc1908",
+    "kee1986",
+    "dlmf",
+)
 
 
 def wafer_dataset(

@@ -112,8 +112,9 @@ class Lithography(Process):
             "dose_drift",
             "dose_gain",
             0.01,
-            "The dose sensor drifts: the wafer gets another dose than reported",
+            "The dose sensor drifts: the wafer gets more dose than reported",
             "calibrate the dose sensor against a traceable one; correct dose_mj_cm2 meanwhile",
+            opposite="The dose sensor drifts: the wafer gets less dose than reported",
         ),
         FaultMode(
             "illumination_loss",
@@ -121,6 +122,7 @@ class Lithography(Process):
             -0.01,
             "Too little light: the scanner reports less dose than asked for",
             "check light source energy, attenuator and illuminator transmission",
+            opposite="Too much light: the scanner reports more dose than asked for",
         ),
         FaultMode(
             "bake_bow",
@@ -128,6 +130,7 @@ class Lithography(Process):
             1.0,
             "Resist sensitivity varies from centre to edge",
             "check the bake plates' temperature map and the developer dispense of the track",
+            opposite="Resist sensitivity varies from centre to edge, lower at the edge",
         ),
         FaultMode(
             "focus_offset",
@@ -135,6 +138,7 @@ class Lithography(Process):
             15.0,
             "The levelling system's zero has moved",
             "run a focus calibration; correct focus_nm meanwhile",
+            opposite="The levelling system's zero has moved towards the lens",
         ),
         FaultMode(
             "focus_tilt",
@@ -142,6 +146,7 @@ class Lithography(Process):
             10.0,
             "The wafer lies tilted against the levelling reference along x",
             "inspect the chuck for particles and calibrate levelling tilt",
+            opposite="The wafer lies tilted the other way against the levelling reference along x",
         ),
         FaultMode(
             "wafer_bow",
@@ -149,6 +154,7 @@ class Lithography(Process):
             20.0,
             "Wafers are not flat on the chuck: edge and centre focus differ",
             "check chuck vacuum and incoming wafer bow",
+            opposite="Wafers are not flat on the chuck: the edge stands nearer to the lens than the centre",
         ),
         FaultMode(
             "lens_heating",
@@ -156,6 +162,7 @@ class Lithography(Process):
             0.05,
             "The lens runs warm and its focus follows",
             "check lens cooling and the lens heating model; let the lens cool down",
+            opposite="The lens runs cold and its focus follows",
         ),
         FaultMode(
             "flare",
