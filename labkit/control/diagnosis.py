@@ -256,18 +256,20 @@ def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], undetect
 
 
 def _isolated(departures: list[_Departure], reference: float, scales: _Scales) -> tuple[float, float, str]:
-    """Log-likelihood gain and lack of fit of the likeliest departure of one indicator alone, and which it is."""
+    """Log-likelihood gain and lack of fit of the likeliest departure of one indicator alone, and which it is.
+
+    It is granted the same tolerance as a fault, so that neither is the likelier for being taken as exact.
+    """
     size, best = len(scales.names), (-math.inf, 0.0, "")
     if size == 1:
         return best
     for departure in departures:
         pull = departure.information @ departure.estimate
-        explained = pull**2 / np.diag(departure.information)
-        index = int(np.argmax(explained))
-        gain = scales.gain(reference, float(explained[index]))
+        index = int(np.argmax(pull**2 / np.diag(departure.information)))
+        _, _, misfit, spread = _fit(departure, np.eye(size)[index], scales.tolerance)
+        gain = scales.gain(reference, departure.distance - misfit) - 0.5 * spread
         if gain > best[0]:
-            rest = max(departure.distance - float(explained[index]), 0.0)
-            best = (gain, float(fdtrc(size - 1.0, scales.dof, rest / (size - 1.0))), scales.names[index])
+            best = (gain, float(fdtrc(size - 1.0, scales.dof, misfit / (size - 1.0))), scales.names[index])
     return best
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from filelock import BaseFileLock
 
 from labkit.core import registry
-from labkit.core.errors import LabkitError, NotFound
+from labkit.core.errors import LabkitError, NotFound, StoreError
 from labkit.core.identity import Principal
 from labkit.core.process import Condition, Finding, Process
 from labkit.core.recipe import Recipe
@@ -30,7 +31,7 @@ from labkit.runs import knowledge, qualify, sweep
 from labkit.runs.execute import Order, execute
 from labkit.runs.predict import History, Prediction, predict
 from labkit.runs.workplace import Workplace
-from labkit.store import browse, passport, recipes, sql, tools
+from labkit.store import audit, browse, passport, recipes, sql, tools
 from labkit.store.clock import now
 
 if TYPE_CHECKING:
@@ -71,7 +72,10 @@ class Lab:
         return self._workplace.principal
 
     def close(self) -> None:
-        """Let go of the catalogue; closing again changes nothing."""
+        """Sign the head of the audit log and let go of the catalogue; closing again changes nothing."""
+        if not self._closed:
+            with suppress(StoreError):
+                audit.anchor(self._workplace.catalogue)
         self._closed = True
         self._workplace.catalogue.close()
         self._lock.release()
