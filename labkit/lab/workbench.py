@@ -30,6 +30,7 @@ from labkit.operations.tool_states import EquipmentState, availability, seconds_
 from labkit.runs import knowledge, qualify, sweep
 from labkit.runs.execute import Order, execute
 from labkit.runs.predict import History, Prediction, predict
+from labkit.runs.why import Explanation, explain
 from labkit.runs.workplace import Workplace
 from labkit.store import audit, browse, passport, recipes, sql, tools
 from labkit.store.clock import now
@@ -259,6 +260,10 @@ class Lab:
             return Run(self._place, sweep.run_sweep(self._place, process, recipe, over, report, resume=again))
 
     # looking
+
+    def why(self, run: str | int | Run) -> Explanation:
+        """Why a run came out as it did: causes, contributions, what flagged runs share, which knob moves what."""
+        return explain(self._workplace, run.id if isinstance(run, Run) else run)
 
     def run(self, run: str | int) -> Run:
         """A run by number or id."""
