@@ -14,6 +14,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 
 from catalogue import million_runs, run_folders  # noqa: E402
+from diagnosis import diagnosis_figures  # noqa: E402
 from workload import one_millisecond  # noqa: E402
 
 import labkit  # noqa: E402
@@ -177,4 +178,5 @@ FIGURES: dict[str, Callable[[], list[Row]]] = {
     "sweep": sweep_efficiency,
     "folders": _in_a_folder(run_folders),
     "catalogue": _in_a_folder(million_runs),
+    "diagnosis": diagnosis_figures,
 }

@@ -25,8 +25,8 @@ def _gauss_legendre(order: int) -> tuple[Floats, Floats]:
 
 def _one_sided(reference: float, interval: float, mean: Floats, scale: Floats, head_start: float) -> Floats:
     """ARL of the upper CUSUM for each pair of *mean* and *scale* of the standardised measurement (same shape)."""
-    order = 24 + 2 * int(np.ceil(interval * max(1.0, 1.0 / float(scale.min()))))
-    unit, weights = _gauss_legendre(min(order, 200))
+    points = min(24 + 2 * int(np.ceil(interval * max(1.0, 1.0 / float(scale.min())))), 200)
+    unit, weights = _gauss_legendre(points)
     x, w = interval * unit, interval * weights
     mu, sd = mean[..., None, None], scale[..., None, None]
     origin = np.concatenate([[0.0], x])
@@ -82,7 +82,8 @@ def ewma_average_run_length(weight: float, width: float, *, shift: float = 0.0) 
     Crowder, Technometrics 29 (1987) 401.
     """
     half = width * np.sqrt(weight / (2.0 - weight))
-    unit, weights = _gauss_legendre(24 + 2 * int(np.ceil(2.0 * half / weight)))
+    points = 24 + 2 * int(np.ceil(2.0 * half / weight))
+    unit, weights = _gauss_legendre(points)
     x, w = half * (2.0 * unit - 1.0), 2.0 * half * weights
     origin = np.concatenate([[0.0], x])
     kernel = w / weight * _density((x - (1.0 - weight) * origin[:, None]) / weight - shift)

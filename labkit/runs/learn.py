@@ -79,9 +79,6 @@ def steer(process: Process, recipe: Recipe, wafer: xr.Dataset, judgement: Judgem
     expected = physics[steering.indicator]
     measured = indicator.restore(judgement.residuals[steering.indicator], expected)
     sigma = indicator.sigma * (1.0 if indicator.residual == "difference" else expected)
-    gain = knob_gain(process, recipe, wafer, steering, expected)
-    if gain == 0.0:
-        return (dict(state) if state is not None else None), None
     knob = steering.knob
     controller = EwmaController(target=0.0, gain=1.0, weight=WEIGHT)
     before = ControllerState.from_dict(state) if state is not None else ControllerState()
@@ -89,6 +86,9 @@ def steer(process: Process, recipe: Recipe, wafer: xr.Dataset, judgement: Judgem
     predicted = expected + following.offset
     now = float(recipe.value(knob.path))
     if abs(predicted - steering.target) <= DEADBAND_SIGMAS * sigma or following.runs < 3:
+        return following.to_dict(), None
+    gain = knob_gain(process, recipe, wafer, steering, expected)
+    if gain == 0.0:
         return following.to_dict(), None
     wanted = min(max(now + (steering.target - predicted) / gain, knob.low), knob.high)
     after = float(f"{wanted:.5g}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 
 from tests.architecture.sources import ROOT
-from tests.mutants import bands, targets
+from tests.mutants import bands, reach, targets
 from tests.mutants.mutations import mutations
 
 
@@ -40,7 +41,7 @@ def test_signs_are_flipped_wherever_they_stand() -> None:
     "s = f'{x:.3f} {y + 1}'", "raise ValueError('a' + str(1.0))", "t = 'a' + b", "p = knob(0.5, ge=0.1)",
     "r = np.maximum(x, 1e-12)", "TOLERANCE = 1e-6", "if len(x) < 2: pass", "b = -math.inf", "x: int",
     "while high > low * 1.001: pass",
-    "if baseline_runs < 2: pass", "y = a + xp.zeros_like(x)",
+    "if baseline_runs < 2: pass", "y = a + xp.zeros_like(x)", "y = a + 0.0 * x",
 ])
 def test_what_is_no_physics_is_left_alone(source: str) -> None:
     assert mutants(source) == []
@@ -73,6 +74,52 @@ def test_every_target_file_can_be_mutated_and_stays_python() -> None:
             ast.parse(source[: mutant.start] + mutant.after.encode() + source[mutant.end :])
 
 
-def test_tests_named_after_a_file_run_first() -> None:
-    found = targets.tests_for("labkit/numerics/statistics.py", ROOT)
-    assert "statistics" in found[0]
+def test_of_a_sign_only_the_flip_is_tried() -> None:
+    assert mutants("s = -1.0 if bright else 1.0") == ["s = +1.0 if bright else 1.0"]
+    assert mutants("s = [-1.0, 1.0]") == ["s = [+1.0, 1.0]"]
+    assert len(mutants("s = 2.0 if bright else 1.0")) == 4
+
+
+SOURCE = """E = 2.0
+@cached
+def near(x):
+    \"\"\"Doc.\"\"\"
+    return 2.0 * x
+"""
+
+
+def test_line_of_a_mutant_leads_to_its_function_or_to_the_import() -> None:
+    assert [reach.function_of(SOURCE, line) for line in (1, 3, 5)] == [reach.AT_IMPORT, reach.AT_IMPORT, 2]
+
+
+def measured() -> reach.Reach:
+    return reach.Reach(
+        lines={
+            "tests/test_near.py::slow": {"labkit/near.py": [2]},
+            "tests/test_near.py::fast": {"labkit/near.py": [2]},
+            "tests/test_far.py::user": {"labkit/user.py": [9]},
+            "tests/test_other.py::other": {"labkit/other.py": [9]},
+        },
+        seconds={"tests/test_near.py::slow": 2.0, "tests/test_near.py::fast": 0.1, "tests/test_far.py::user": 0.01,
+                 "tests/test_other.py::other": 0.01},
+        imports={"labkit/near.py": [], "labkit/user.py": ["labkit/near.py"], "labkit/other.py": []},
+    )
+
+
+def test_a_mutant_meets_the_tests_that_run_it_the_fastest_first(tmp_path: Path) -> None:
+    (tmp_path / "labkit").mkdir()
+    (tmp_path / "labkit" / "near.py").write_text(SOURCE)
+    constant, inside = mutations("labkit/near.py", SOURCE.encode(), [])[0][::2]
+    near = ["tests/test_near.py::fast", "tests/test_near.py::slow"]
+    assert measured().tests_for(inside, tmp_path) == near
+    assert measured().tests_for(constant, tmp_path) == [*near, "tests/test_far.py::user"]
+
+
+def test_reach_is_kept_for_unchanged_test_files_only(tmp_path: Path) -> None:
+    cache = reach.Cache(tmp_path / "reach.json", "state of labkit")
+    files = {"tests/test_near.py": "1", "tests/test_far.py": "1", "tests/test_other.py": "1"}
+    cache.save(measured(), files)
+    known, stale = cache.load({**files, "tests/test_far.py": "2", "tests/test_new.py": "1"})
+    assert stale == ["tests/test_far.py", "tests/test_new.py"]
+    assert {test.split("::")[0] for test in known.lines} == {"tests/test_near.py", "tests/test_other.py"}
+    assert reach.Cache(tmp_path / "reach.json", "another state").load(files)[1] == list(files)

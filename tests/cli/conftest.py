@@ -51,6 +51,7 @@ Labkit = Callable[..., Said]
 def labkit(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Labkit:
     """Run a command in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: str | Path) -> Said:
         capsys.readouterr()

@@ -21,7 +21,7 @@ STRUCTURAL_WORDS = {"axis", "maxsize", "stacklevel", "decimals", "indent", "ndmi
 COUNTS = {"runs", "count", "samples", "number", "points", "size", "length", "wafers", "slots", "sites", "n"}
 GUARDS = {"clip", "maximum", "minimum", "max", "min", "where", "isclose"}
 TOLERANCE_NAMES = ("tolerance", "rounding", "epsilon", "tiny", "max_iterations", "iterations", "steps", "points",
-                   "cells", "samples", "knots", "nodes", "substeps", "grid")
+                   "cells", "samples", "knots", "nodes", "substeps", "grid", "guess")
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Site:
         """Why this number is no physics, or None."""
         if self.node.value == 0:  # type: ignore[attr-defined]
             return "zero has no tenth"
-        return (self._structure() or self._named_tolerance() or self._count() or self._guard()
+        return (self._structure() or self._unit_of_a_sign() or self._named_tolerance() or self._count() or self._guard()
                 or self._enclosing(ast.JoinedStr, "formatting") or self._enclosing(ast.Raise, "error message"))
 
     def exempt_sign(self) -> str | None:
@@ -134,7 +134,7 @@ class _Site:
         node = self.node
         parts = [getattr(node, name) for name in ("left", "right", "operand", "value") if hasattr(node, name)]
         texts = (ast.JoinedStr, ast.List, ast.Tuple, ast.ListComp)
-        if any(isinstance(p, ast.Call) and _name(p.func) == "zeros_like" for p in parts):
+        if any((isinstance(p, ast.Call) and _name(p.func) == "zeros_like") or _times_zero(p) for p in parts):
             return "adds zero for the shape"
         if any(isinstance(p, texts) or (isinstance(p, ast.Constant) and isinstance(p.value, str)) for p in parts):
             return "joins text or lists"
@@ -171,6 +171,14 @@ class _Site:
                 return "annotation"
         return None
 
+    def _unit_of_a_sign(self) -> str | None:
+        """A sign is written as a choice or a pair of 1 and −1; its flip is tried all the same."""
+        for outer in self.ancestors[-2:]:
+            pair = [outer.body, outer.orelse] if isinstance(outer, ast.IfExp) else getattr(outer, "elts", [])
+            if len(pair) == 2 and {ast.unparse(item) for item in pair} in ({"1.0", "-1.0"}, {"1", "-1"}):
+                return "size of a sign"
+        return None
+
     def _named_tolerance(self) -> str | None:
         words = f"{self.owner} {self.field}".lower()
         local = [a for a in self.ancestors if isinstance(a, ast.Assign | ast.AnnAssign)]
@@ -200,11 +208,16 @@ class _Site:
         chain = (*self.ancestors, self.node)
         if any(isinstance(outer, ast.While) and inner is outer.test for outer, inner in pairwise(chain)):
             return "when a loop may stop"
-        if abs(self.node.value) < 1e-8 and any(  # type: ignore[arg-type]
+        if abs(self.node.value) < 1e-7 and any(  # type: ignore[arg-type]
             isinstance(a, ast.Compare) or (isinstance(a, ast.Call) and _name(a.func) in GUARDS) for a in self.ancestors
         ):
             return "guard against division by zero or rounding"
         return None
+
+
+def _times_zero(node: ast.expr) -> bool:
+    return (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.Constant)
+            and node.left.value == 0.0)
 
 
 def _name(function: ast.expr) -> str:

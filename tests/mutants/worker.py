@@ -56,7 +56,13 @@ def _mutated(tree: Path, request: dict[str, Any]) -> dict[str, Any]:
     # Compiled files are matched by whole seconds and size, which a mutant may share with its original.
     os.utime(target, (0, 0))
     try:
-        return _attempt(tree, request["tests"], request["timeout"])
+        tests, seconds = request["tests"], 0.0
+        for stage in filter(None, (tests[:STAGE], tests[STAGE:])):
+            answer = _attempt(tree, stage, request["timeout"])
+            seconds += answer["seconds"]
+            if answer["outcome"] != "survived":
+                break
+        return {**answer, "seconds": seconds}
     finally:
         target.write_bytes(original)
         os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -122,12 +128,12 @@ def _run(tree: Path, tests: list[str], killer: Path) -> int:
     class Chosen:
         """Leaves the chosen tests, in their order."""
 
-        def __init__(self, chosen: list[str]) -> None:
-            self.place = {test: index for index, test in enumerate(chosen)}
-
         def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
             """Select and sort."""
-            items[:] = sorted((i for i in items if i.nodeid in self.place), key=lambda i: self.place[i.nodeid])
+            place = {test: index for index, test in enumerate(tests)}
+            items[:] = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
+            if len(items) < len(tests):
+                raise pytest.UsageError(f"not found: {set(tests) - {item.nodeid for item in items}}")
 
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
             """Note which test noticed."""
@@ -137,12 +143,7 @@ def _run(tree: Path, tests: list[str], killer: Path) -> int:
     import labkit
 
     assert Path(labkit.__file__ or "").is_relative_to(tree), "the mutated tree is not the one imported"
-    for chosen in filter(None, (tests[:STAGE], tests[STAGE:])):
-        files = dict.fromkeys(test.split("::")[0] for test in chosen)
-        code = int(pytest.main([*OPTIONS, *files], plugins=[Chosen(chosen)]))
-        if code:
-            return code
-    return 0
+    return int(pytest.main([*OPTIONS, *dict.fromkeys(test.split("::")[0] for test in tests)], plugins=[Chosen()]))
 
 
 def _trace(tree: Path, files: list[str], found: Path) -> int:

@@ -64,3 +64,24 @@ def test_any_array_library_gives_the_same_answer() -> None:
     found = predictive(strict.asarray(x), strict.asarray(y), strict.asarray(q), **SETTINGS)
     assert np.asarray(found[0]) == pytest.approx(expected[0], rel=1e-12)
     assert np.asarray(found[1]) == pytest.approx(expected[1], rel=1e-12)
+
+
+@pytest.mark.parametrize(("bias", "function"), [(0.5, 2.0), (2.0, 0.5)])
+def test_prediction_is_the_conditional_of_the_joint_distribution(bias: float, function: float) -> None:
+    """Two observations of one value, two-by-two algebra by hand: b + f has variance b² + f² where inputs agree."""
+    shared = bias**2 + function**2
+    settings = {**SETTINGS, "bias_ratio": bias, "function_ratio": function}
+    mean, scale, dof = predictive(np.zeros((1, 1)), np.array([0.7]), np.zeros((1, 1)), **settings)
+    assert mean[0] == pytest.approx(0.7 * shared / (shared + 1.0), rel=1e-12)
+    variance = (4.0 * 0.2**2 + 0.7**2 / (shared + 1.0)) / 5.0
+    assert scale[0] == pytest.approx((variance * (1.0 + shared - shared**2 / (shared + 1.0))) ** 0.5, rel=1e-12)
+    assert dof == 5.0
+    empty = predictive(np.zeros((0, 1)), np.zeros(0), np.zeros((1, 1)), **settings)
+    assert empty[1][0] == pytest.approx(0.2 * (1.0 + bias * bias + function * function) ** 0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize(("bias", "function"), [(0.5, 2.0), (2.0, 0.5)])
+def test_distant_data_share_the_bias_alone(bias: float, function: float) -> None:
+    settings = {**SETTINGS, "bias_ratio": bias, "function_ratio": function}
+    mean, _, _ = predictive(np.zeros((1, 1)), np.array([0.7]), np.full((1, 1), 99.0), **settings)
+    assert mean[0] == pytest.approx(0.7 * bias * bias / (bias * bias + function * function + 1.0), rel=1e-12)

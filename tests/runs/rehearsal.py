@@ -160,3 +160,24 @@ class Rehearsal:
 def residual_table(batches: list[Batch]) -> np.ndarray:
     """Residuals of *batches*, shape (batch, indicator)."""
     return np.array([list(b.judgement.residuals.values()) for b in batches])
+
+
+@dataclass(frozen=True)
+class Called:
+    """What the judge called a departure: runs until the first alarm (``None`` if never), verdict then and two runs on."""
+
+    delay: int | None
+    first: str
+    settled: str
+
+
+def call(physics: Physics, charts: Charts, *, seed: int, faults: tuple[Fault, ...], batches: int,
+         tamper: Tampering = lambda number, measured: measured) -> Called:
+    """Play up to *batches* on a tool with *faults* from its first run on, judged by *charts*, to two runs past the alarm."""
+    life = Rehearsal.of(physics, seed=seed, faults=faults, predicting=False, charts=charts)
+    flagged: list[Batch] = []
+    while len(life.batches) < batches and len(flagged) < 3:
+        flagged += [b for b in life.play(1, tamper) if b.flagged]
+    if not flagged:
+        return Called(None, "healthy", "healthy")
+    return Called(flagged[0].number, flagged[0].named, flagged[-1].named)

@@ -69,12 +69,12 @@ def test_signatures_are_taken_from_nominal_equipment_and_not_from_a_tool() -> No
 
 
 def test_a_signature_per_step_is_the_secant_at_the_size_asked_for() -> None:
-    small, large = (CVD.signatures(RECIPE, {"zone_1_thermocouple": size})["zone_1_thermocouple"]["thickness_slope_pct"]
+    small, large = (CVD.signatures(RECIPE, {"zone_1_thermocouple": size})["zone_1_thermocouple"]["thickness_uniformity_pct"]
                     for size in (1.0, -4.0))
     moved = CVD.process.expected(RECIPE, CVD.wafers(RECIPE), CVD.process.condition_type().shifted("zone_offset_k.1", -4.0))
-    change = moved["thickness_slope_pct"] - CVD.expected(RECIPE)["thickness_slope_pct"]
+    change = moved["thickness_uniformity_pct"] - CVD.expected(RECIPE)["thickness_uniformity_pct"]
     assert large == pytest.approx(change / -4.0, rel=1e-12)
-    assert abs(large / small - 1.0) > 0.02
+    assert abs(large / small - 1.0) > 0.1
 
 
 def test_a_signature_of_an_impossible_size_falls_back_on_one_step() -> None:
@@ -87,7 +87,7 @@ def test_healthy_tools_alarm_no_more_often_than_stated_averaged_over_tools(physi
     residuals = residual_table(qualified.play(24))
     indicators, recipe = physics.process.indicators, qualified.recipe
     correlation = 0.9 * np.corrcoef(residuals.T) + 0.1 * np.eye(len(indicators))
-    root = np.linalg.cholesky(correlation) * 1.0
+    root = np.linalg.cholesky(correlation)
     sigma = np.array([i.sigma for i in indicators])
     expected, random, alarms, tools, runs = physics.expected(recipe), np.random.default_rng(11), 0, 30, 150
     for _ in range(tools):
@@ -252,6 +252,7 @@ def test_a_flagged_run_teaches_nothing_and_learning_cannot_absorb_a_slow_drift()
     assert 12 < first < 40
     assert len(life.history) == len(batches) - len(flagged)
     assert all(b.flagged for b in batches[first - 1:])
-    assert flagged[0].named == "focus_offset" or "focus_offset" in flagged[-1].named
+    assert flagged[-1].named == "focus_offset"
     learned = next(e for e in batches[first - 1].estimates if e.name == "focus_monitor_nm")
-    assert abs(learned.value - learned.physics) > 0.0
+    assert abs(learned.value - learned.physics) > 0.3 * next(i.sigma for i in LITHOGRAPHY.process.indicators
+                                                             if i.name == "focus_monitor_nm")

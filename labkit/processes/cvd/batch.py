@@ -17,6 +17,11 @@ from labkit.processes.cvd.recipe import CVDRecipe
 from labkit.processes.cvd.timeline import Timeline, timeline
 from labkit.processes.cvd.vacuum import background_flow
 
+OVERHANG = 0.2
+"""Length in m by which a load may reach beyond the outer zones' centres, both ends together."""
+CLEARANCE = 0.03
+"""Room in m that boat and door seal take from the tube's inner diameter."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -51,11 +56,12 @@ def prepare(recipe: CVDRecipe, wafer: xr.Dataset) -> Batch:
     law = require_engine(recipe)
     tube = TUBES[law.film]
     slots, diameter = int(wafer.sizes["slot"]), float(wafer.attrs["diameter_mm"])
-    room = int((tube.zone_centres[-1] - tube.zone_centres[0] + 0.2) / tube.wafer_pitch)
-    if slots > room or diameter * 1e-3 > tube.inner_diameter - 0.03:
+    room = int((tube.zone_centres[-1] - tube.zone_centres[0] + OVERHANG) / tube.wafer_pitch)
+    widest = 1e3 * (tube.inner_diameter - CLEARANCE)
+    if slots > room or diameter > widest:
         raise LabkitError(
             f"{slots} wafers of {diameter:g} mm do not fit the tube",
-            allowed=f"up to {room} wafers of at most {1e3 * (tube.inner_diameter - 0.03):g} mm",
+            allowed=f"up to {room} wafers of at most {widest:g} mm",
         )
     steps = recipe.recipe_steps
     flows = {gas.name: np.array([step.flow(gas) for step in steps]) for gas in recipe.gas_flows.gases}

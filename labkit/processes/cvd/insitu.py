@@ -26,4 +26,4 @@ def fitted_rate(time_s: np.ndarray, thickness_nm: np.ndarray) -> float:
     if time_s.size < 3:
         return float("nan")
     centred = time_s - time_s.mean()
-    return float(centred @ (thickness_nm - thickness_nm.mean()) / (centred @ centred) * 60.0)
+    return float(centred @ thickness_nm / (centred @ centred) * 60.0)

@@ -17,6 +17,7 @@ from labkit.processes.cvd.equipment import TubeFurnace
 SUBSTEPS = 4
 """Controller updates per telemetry sample."""
 _TORR_LITRE = TORR * 1e-3
+_ATMOSPHERE = 760.0 * TORR
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def run_vacuum(
     valve *preset* 0 to 1 on entering control, *vent* mol/s of nitrogen with the pump valve shut, *gas_temperature* K,
     relative volume *growth* of the gas by reaction, relative gauge *noise*.
     """
-    pressure, opening, controlling = 101325.0, 1.0, False
+    pressure, opening, controlling = _ATMOSPHERE, 1.0, False
     integral = 0.0
     step = dt / SUBSTEPS
     soft_above = tube.soft_pump_until_torr * TORR
@@ -126,8 +127,8 @@ def run_vacuum(
             pressure, average = _advance(
                 pressure, source * per_pascal, speed * gas_k / (tube.pump_temperature * tube.volume), step
             )
-            if nitrogen > 0.0 and pressure > 101325.0:
-                pressure, average = 101325.0, min(101325.0, 0.5 * (before + 101325.0))
+            if nitrogen > 0.0 and pressure > _ATMOSPHERE:
+                pressure, average = _ATMOSPHERE, 0.5 * (before + _ATMOSPHERE)
             mean += average / SUBSTEPS
             leaving += average * speed / (GAS_CONSTANT * tube.pump_temperature) / SUBSTEPS
         out.append((mean, pressure, opening, leaving))

@@ -24,7 +24,7 @@ FRINGE_TERMS = {
     9: "spherical",
 }
 """Fringe Zernike terms that a lens here may carry."""
-_EDGE = 1e-9
+_ROUNDING = 1e-9
 """Relative slack at the aperture's edge, so that an order exactly on it is not lost to rounding."""
 
 
@@ -70,7 +70,7 @@ def aperture(fx: Array, fy: Array, lens: Lens, size: Array | float = 0.0) -> Arr
     extended = width > 0.0
     part = 0.5 + (1.0 - radius) / xp.where(extended, width, xp.ones_like(width))
     part = xp.where(part < 0.0, xp.zeros_like(part), xp.where(part > 1.0, xp.ones_like(part), part))
-    return xp.where(extended, part, xp.astype(radius <= 1.0 + _EDGE, xp.float64))
+    return xp.where(extended, part, xp.astype(radius <= 1.0 + _ROUNDING, xp.float64))
 
 
 def phase_factor(fx: Array, fy: Array, lens: Lens, defocus: Array | float) -> Array:

@@ -133,10 +133,19 @@ def signature(path: str, step: float) -> np.ndarray:
     return residuals(PROCESS.expected(OXIDE, WAFERS, TubeCondition().shifted(path, step)), expected())
 
 
-def test_no_two_faults_look_alike() -> None:
+ALIKE_BY_PHYSICS = {("thermocouple_all", "surface_activity")}
+"""A hotter load and a more active surface both scale the rate along the whole tube; only a little heater power tells them
+apart, so the diagnosis calls small ones ambiguous."""
+
+
+def test_no_two_faults_look_alike_but_those_that_physics_makes_alike() -> None:
     found = {mode.name: signature(mode.path, mode.step) for mode in PROCESS.fault_modes}
-    for (first, a), (second, b) in combinations(found.items(), 2):
-        assert abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b) < 0.95, f"{first} and {second}"
+    alike = {
+        (first, second)
+        for (first, a), (second, b) in combinations(found.items(), 2)
+        if abs(a @ b) / np.linalg.norm(a) / np.linalg.norm(b) >= 0.95
+    }
+    assert {frozenset(pair) for pair in alike} == {frozenset(pair) for pair in ALIKE_BY_PHYSICS}
 
 
 def test_every_fault_shows_within_its_step() -> None:

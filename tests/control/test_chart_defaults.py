@@ -1,0 +1,68 @@
+"""Charts and baselines where nothing is asked for, at their bounds, and in other units."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from labkit.control.baseline import Baseline
+from labkit.control.charts import EwmaChart
+from labkit.control.run_length import cusum_average_run_length, cusum_interval, ewma_average_run_length
+from labkit.core.errors import LabkitError
+
+
+def test_an_ewma_chart_weighs_three_tenths_with_limits_at_three_sigma() -> None:
+    limits = EwmaChart(10.0, 2.0).limits
+    assert (limits.lower, limits.upper) == pytest.approx((10.0 - 6.0 * math.sqrt(3 / 17), 10.0 + 6.0 * math.sqrt(3 / 17)))
+    state, _ = EwmaChart(10.0, 2.0).update(EwmaChart(10.0, 2.0).start(), 11.0)
+    assert state.statistic == pytest.approx(10.3)
+
+
+def test_weights_up_to_one_make_an_ewma_chart() -> None:
+    assert EwmaChart(0.0, 1.0, 1.0).limits.upper == 3.0
+    for weight in (0.0, 1.05):
+        with pytest.raises(LabkitError):
+            EwmaChart(0.0, 1.0, weight)
+
+
+def test_every_run_counts_measured_or_not() -> None:
+    chart = EwmaChart(0.0, 1.0)
+    missing, _ = chart.update(chart.start(), math.nan)
+    again, _ = chart.update(missing, 0.5)
+    assert (missing.runs, again.runs) == (1, 2)
+
+
+def test_a_baseline_keeps_one_chart_at_the_rate_asked_for() -> None:
+    found = Baseline(("a",), (0.0,), (1.0,), (16,), (17.0,), ((1.0,),))
+    assert 1.0 / found.cusum("a", 500.0).false_alarm_rate == pytest.approx(500.0, rel=0.002)
+    assert 1.0 / found.cusum("a").false_alarm_rate == pytest.approx(370.0, rel=0.002)
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_a_baseline_does_not_depend_on_units(factor: float) -> None:
+    rng = np.random.default_rng(3)
+    table = {f"i{k}": (0.7 * rng.normal(size=8)).tolist() for k in range(9)}
+    plain = Baseline.qualify(table, dict.fromkeys(table, 1.0))
+    scaled = Baseline.qualify(
+        {name: [factor * v for v in values] for name, values in table.items()}, dict.fromkeys(table, factor)
+    )
+    assert scaled.dof == pytest.approx(plain.dof, rel=1e-9)
+    assert scaled.sigma == pytest.approx([factor * s for s in plain.sigma], rel=1e-9)
+
+
+def test_run_lengths_have_their_published_values() -> None:
+    """Lucas and Crosier 1982, Crowder 1987 (weight 0.5, 3 sigma: 397.5; 0.25: 502.9)."""
+    assert cusum_average_run_length(0.5, 4.0) == pytest.approx(168.0, rel=0.005)
+    assert cusum_average_run_length(0.5, 4.0, shift=1.0) == pytest.approx(8.38, rel=0.005)
+    assert ewma_average_run_length(0.5, 3.0) == pytest.approx(397.46, rel=0.001)
+    assert ewma_average_run_length(0.25, 3.0) == pytest.approx(502.90, rel=0.001)
+    assert ewma_average_run_length(1.0, 3.0) == pytest.approx(370.4, rel=0.001)
+    assert ewma_average_run_length(0.25, 3.0, shift=1.0) == pytest.approx(11.11, rel=0.01)
+
+
+def test_run_lengths_asked_for_are_above_two() -> None:
+    assert 1.0 / cusum_average_run_length(0.5, cusum_interval(2.1)) == pytest.approx(1.0 / 2.1, rel=1e-3)
+    with pytest.raises(LabkitError):
+        cusum_interval(1.95)
