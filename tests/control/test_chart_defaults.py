@@ -15,7 +15,8 @@ from labkit.core.errors import LabkitError
 
 def test_an_ewma_chart_weighs_three_tenths_with_limits_at_three_sigma() -> None:
     limits = EwmaChart(10.0, 2.0).limits
-    assert (limits.lower, limits.upper) == pytest.approx((10.0 - 6.0 * math.sqrt(3 / 17), 10.0 + 6.0 * math.sqrt(3 / 17)))
+    half = 6.0 * math.sqrt(3 / 17)
+    assert (limits.lower, limits.upper) == pytest.approx((10.0 - half, 10.0 + half))
     state, _ = EwmaChart(10.0, 2.0).update(EwmaChart(10.0, 2.0).start(), 11.0)
     assert state.statistic == pytest.approx(10.3)
 

@@ -21,7 +21,10 @@ EDGES = {
 }
 
 
-@pytest.mark.parametrize("rule", [r for r in dict.fromkeys((*WESTERN_ELECTRIC, *NELSON)) if r.name in EDGES], ids=lambda r: r.name)
+ZONED = [rule for rule in dict.fromkeys((*WESTERN_ELECTRIC, *NELSON)) if rule.name in EDGES]
+
+
+@pytest.mark.parametrize("rule", ZONED, ids=lambda rule: rule.name)
 def test_probability_is_the_sum_over_all_patterns_that_break_the_rule(rule: Rule) -> None:
     edges = (-math.inf, *EDGES[rule.name], math.inf)
     zones = [

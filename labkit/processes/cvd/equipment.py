@@ -212,8 +212,8 @@ FAULT_MODES: tuple[FaultMode, ...] = (
         "temperature_offset_k",
         1.0,
         "All thermocouples read low",
-        "The whole load is off target and all zones draw other power. Check the cold-junction reference and the profile "
-        "thermocouple's calibration.",
+        "The whole load is off target and all zones draw other power. Check the cold-junction reference and the "
+        "profile thermocouple's calibration.",
         opposite="All thermocouples read high",
     ),
     _zone_fault(1, "gas inlet end"),

@@ -188,7 +188,7 @@ def test_film_grows_on_both_faces_of_every_wafer_on_the_boat_and_on_the_wall() -
 
 
 def test_faults_are_told_apart_by_name_and_lead_to_a_field() -> None:
-    assert len({mode.name for mode in FAULT_MODES}) == len(FAULT_MODES) == 12
+    assert len({mode.name for mode in FAULT_MODES}) == len(FAULT_MODES) == 13
     for mode in FAULT_MODES:
         assert TubeCondition().shifted(mode.path, mode.step) != TubeCondition()
 

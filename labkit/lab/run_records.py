@@ -1,0 +1,72 @@
+"""Runs of a lab as they are looked at, explained, checked and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labkit.lab import administration, bookkeeping
+from labkit.lab.handle import Run
+from labkit.lab.listing import Listing
+from labkit.lab.opened import OpenLab
+from labkit.runs.why import Explanation, explain
+from labkit.store import browse, passport, sql
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+_COLUMNS = ("seq", "started", "recipe_name", "tool", "lot", "state", "verdict", "origin", "duration_s")
+
+
+class RunRecords(OpenLab):
+    """What has been run: tables of runs, single runs, channels across runs, wafers, SQL; verification and backup."""
+
+    def why(self, run: str | int | Run) -> Explanation:
+        """Why a run came out as it did: causes, contributions, what flagged runs share, which knob moves what."""
+        return explain(self._workplace, run.id if isinstance(run, Run) else run)
+
+    def run(self, run: str | int) -> Run:
+        """A run by number or id."""
+        return Run(self._place, run)
+
+    def runs(self, *, sort: str = "newest", limit: int = 50, after: str | None = None, **filters: Any) -> Listing:
+        """Runs, newest first; filter by ``state``, ``verdict``, ``process``, ``tool``, ``lot``, ``product``, ``operator``,
+        ``recipe_name``, ``origin``, ``qualified``, ``wafer``, ``created_after`` or ``results={"thickness_mean_nm": (95, 105)}``.
+        """
+        with self._place.catalogue.read() as tx:
+            page = browse.page(tx, sort=sort, limit=limit, after=after, **filters)
+            values = bookkeeping.with_results(tx, page.rows)
+        return Listing("runs", _COLUMNS, values, more=page.after is not None, after=page.after)
+
+    def wafer(self, wafer: str) -> Listing:
+        """A wafer's passport: every run it went through, first one first."""
+        with self._place.catalogue.read() as tx:
+            found = passport.wafer(tx, wafer)
+        title = f"wafer {wafer}, lot {found['lot'] or '–'}, product {found['product'] or '–'}"
+        return Listing(title, ("id", "process", "tool", "recipe_name", "slot", "state", "verdict", "ended"), found["runs"])
+
+    def channel(self, name: str, runs: Iterable[str | int | Run]) -> xr.DataArray:
+        """One telemetry channel of many runs, with dims ``run`` and ``time`` (s since the start of each)."""
+        return bookkeeping.channel(self._place, name, [r if isinstance(r, str | int) else r.id for r in runs])
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """A read-only SQL query over the catalogue's tables (``runs``, ``results``, ``recipes`` …)."""
+        return sql.query(self._place.catalogue, query, folders=self._place.folders)
+
+    def counts(self) -> dict[str, int]:
+        """How many runs, recipes and tools there are, and how much is quarantined."""
+        return administration.counts(self._place)
+
+    def quarantine(self) -> Listing:
+        """What was set aside because it is damaged, and why."""
+        return Listing("quarantine", ("at", "kind", "subject", "reason", "moved_to"), administration.quarantined(self._place))
+
+    def verify(self) -> Listing:
+        """Check audit chain and run folders; damaged folders are quarantined and named, the rest stays usable."""
+        return Listing("findings", ("kind", "subject", "reason"), administration.verify(self._place))
+
+    def backup(self, archive: str | Path) -> Path:
+        """Write the lab into one archive file."""
+        return administration.write_backup(self._place, Path(archive))
