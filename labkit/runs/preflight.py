@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,7 @@ from labkit.operations.limits import recipe_violations
 from labkit.runs.predict import Prediction
 
 _MARGIN = 0.2
-"""A better recipe aims this fraction of a limit's width inside it, so that noise does not push it out again."""
+"""A better recipe aims this fraction of a one-sided limit inside it, so that noise does not push it out again."""
 _STAY = 0.03
 """Weight of moving a knob over its whole range, against breaking a limit by its own scale."""
 _STEP = 0.02
@@ -75,14 +75,15 @@ def better_recipe(process: Process, recipe: Recipe, wafer: xr.Dataset, limits: I
     """A recipe near by, within its knobs' ranges, that is predicted to keep every hard limit; None if none is found.
 
     One knob is tried at a time, since a person would rather change one thing, and the smallest move that works wins;
-    only if none does are all knobs moved together. Each search is a bounded least squares of the limit excesses, in
-    units of each limit's own scale, plus a small cost for leaving the recipe. *correct* turns physics into what the
+    only if none does are all knobs moved together. Limits on parameters bound the search; it minimises, by least
+    squares, how far predicted results are from the middle of their limits, in units of each limit's own scale, plus a
+    small cost for leaving the recipe. *correct* turns physics into what the
     tool itself is expected to give.
     """
     if any(f.blocking for f in process.findings(recipe)):
         return None
-    knobs = process.knobs(recipe)
     hard = tuple(limit for limit in limits if limit.severity is Severity.HARD)
+    knobs = tuple(kept for knob in process.knobs(recipe) if (kept := _within(knob, hard)) is not None)
     search = _Search(process, recipe, wafer, hard, correct)
     singles = [found for knob in knobs if (found := search.near((knob,))) is not None]
     if singles:
@@ -115,22 +116,30 @@ class _Search:
 
     def _shortfall(self, position: np.ndarray, knobs: tuple[Knob, ...], start: np.ndarray) -> np.ndarray:
         candidate = self.recipe.changed({k.path: _value(k, float(u)) for k, u in zip(knobs, position, strict=True)})
-        broken = {v.limit: v.limit.excess(v.value) / _scale(v.limit) for v in recipe_violations(candidate, self.limits)}
         values = self.correct(self.process.expected(candidate, self.wafer))
-        missed = [_approach(limit, values[limit.quantity]) if limit.quantity in values else broken.get(limit, 0.0)
-                  for limit in self.limits]
+        missed = [_approach(limit, values[limit.quantity]) for limit in self.limits if limit.quantity in values]
         return np.array([*missed, *(_STAY * (position - start))])
 
 
+def _within(knob: Knob, limits: Iterable[Limit]) -> Knob | None:
+    """*knob* with its range cut to the limits on its own path; None if nothing is left of it."""
+    low, high = knob.low, knob.high
+    for limit in limits:
+        if limit.quantity in (knob.path, ".".join("*" if part.isdigit() else part for part in knob.path.split("."))):
+            low, high = max(low, limit.low), min(high, limit.high)
+    return replace(knob, low=low, high=high) if low < high else None
+
+
 def _approach(limit: Limit, value: float) -> float:
-    """Signed distance by which *value* misses the limit's inner zone, in units of the limit's scale."""
-    width = limit.high - limit.low
-    margin = _MARGIN * (width / 2.0 if np.isfinite(width) else _scale(limit))
-    if value < limit.low + margin:
-        return (value - limit.low - margin) / _scale(limit)
-    if value > limit.high - margin:
-        return (value - limit.high + margin) / _scale(limit)
-    return 0.0
+    """Distance of *value* from where it is wanted, in units of the limit's scale.
+
+    Between two ends that is the middle, which keeps the search smooth; below or above one end it is the end less a margin,
+    and further inside nothing is gained.
+    """
+    if np.isfinite(limit.high - limit.low):
+        return (value - 0.5 * (limit.low + limit.high)) / _scale(limit)
+    margin = _MARGIN * _scale(limit)
+    return max(limit.low + margin - value, value - limit.high + margin, 0.0) / _scale(limit)
 
 
 def _scale(limit: Limit) -> float:

@@ -41,7 +41,7 @@ def test_signs_are_flipped_wherever_they_stand() -> None:
     "s = f'{x:.3f} {y + 1}'", "raise ValueError('a' + str(1.0))", "t = 'a' + b", "p = knob(0.5, ge=0.1)",
     "r = np.maximum(x, 1e-12)", "TOLERANCE = 1e-6", "if len(x) < 2: pass", "b = -math.inf", "x: int",
     "while high > low * 1.001: pass",
-    "if baseline_runs < 2: pass", "y = a + xp.zeros_like(x)", "y = a + 0.0 * x",
+    "if baseline_runs < 2: pass", "y = a + xp.zeros_like(x)", "y = a + 0.0 * x", "y = a + 0j", "y = a * (1.0 - 1e-12)",
 ])
 def test_what_is_no_physics_is_left_alone(source: str) -> None:
     assert mutants(source) == []

@@ -32,7 +32,9 @@ def test_run_prints_the_run_as_json_and_nothing_else(labkit: Labkit, tmp_path: P
     assert 90.0 < said.document["measured"]["thickness_mean_nm"] < 110.0
 
 
-def test_a_refused_run_has_a_status_of_its_own_and_is_kept_with_its_reason(labkit: Labkit, tmp_path: Path, nitride: Path) -> None:
+def test_a_refused_run_has_a_status_of_its_own_and_is_kept_with_its_reason(
+    labkit: Labkit, tmp_path: Path, nitride: Path
+) -> None:
     said = labkit("--lab", tmp_path / "lab", "run", nitride, "--json")
     assert said.status == 3
     assert said.document["state"] == "BLOCKED"
@@ -51,13 +53,30 @@ def test_a_dry_run_predicts_and_runs_nothing(labkit: Labkit, lab: Path, oxide: P
     assert "thickness_mean_nm" in labkit("--lab", lab, "run", oxide, "--dry-run").out
 
 
-@pytest.mark.parametrize(("filters", "found"), [
-    ([], [2, 1]), (["--state", "COMPLETED"], [1]), (["--state", "completed"], [1]), (["--state", "BLOCKED"], [2]),
-    (["--verdict", "pass"], [1]), (["--verdict", "anomaly"], []), (["--process", "cvd"], [2, 1]), (["--process", "lithography"], []),
-    (["--tool", "SIM-cvd"], [2, 1]), (["--tool", "other"], []), (["--lot", "L1"], [1]), (["--product", "P"], []),
-    (["--sort", "oldest"], [1, 2]), (["--limit", "1"], [2]), (["--sort", "-duration_s"], [1]), (["--state", "COMPLETED", "--lot", "L2"], []),
-])
-def test_runs_are_listed_by_each_filter_and_order(labkit: Labkit, lab: Path, filters: list[str], found: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ([], [2, 1]),
+        (["--state", "COMPLETED"], [1]),
+        (["--state", "completed"], [1]),
+        (["--state", "BLOCKED"], [2]),
+        (["--verdict", "pass"], [1]),
+        (["--verdict", "anomaly"], []),
+        (["--process", "cvd"], [2, 1]),
+        (["--process", "lithography"], []),
+        (["--tool", "SIM-cvd"], [2, 1]),
+        (["--tool", "other"], []),
+        (["--lot", "L1"], [1]),
+        (["--product", "P"], []),
+        (["--sort", "oldest"], [1, 2]),
+        (["--limit", "1"], [2]),
+        (["--sort", "-duration_s"], [1]),
+        (["--state", "COMPLETED", "--lot", "L2"], []),
+    ],
+)
+def test_runs_are_listed_by_each_filter_and_order(
+    labkit: Labkit, lab: Path, filters: list[str], found: list[int]
+) -> None:
     said = labkit("--lab", lab, "runs", *filters, "--json")
     assert (said.status, said.err) == (0, "")
     assert [run["seq"] for run in said.document["runs"]] == found
@@ -95,11 +114,16 @@ def test_a_backup_restores_to_the_same_runs(labkit: Labkit, lab: Path, tmp_path:
     restored = labkit("restore", tmp_path / "kept é.backup", tmp_path / "again")
     assert (restored.status, restored.out.strip()) == (0, str(tmp_path / "again"))
     for run in ("1", "2"):
-        assert labkit("--lab", tmp_path / "again", "show", run, "--json").document == labkit("--lab", lab, "show", run, "--json").document
+        assert (
+            labkit("--lab", tmp_path / "again", "show", run, "--json").document
+            == labkit("--lab", lab, "show", run, "--json").document
+        )
 
 
 def test_the_demo_finds_the_drift_and_says_so_in_json(labkit: Labkit, tmp_path: Path) -> None:
-    said = labkit("demo", "--folder", tmp_path / "demo", "--batches", "12", "--fault-batch", "12", "--no-report", "--json")
+    said = labkit(
+        "demo", "--folder", tmp_path / "demo", "--batches", "12", "--fault-batch", "12", "--no-report", "--json"
+    )
     assert (said.status, said.err) == (0, "")
     assert said.document["batches"] == 12
     assert said.document["alarm_batch"] is None or said.document["alarm_batch"] >= 12
@@ -108,7 +132,9 @@ def test_the_demo_finds_the_drift_and_says_so_in_json(labkit: Labkit, tmp_path: 
     assert labkit("demo", "--folder", tmp_path / "demo").complaint
 
 
-def test_a_name_made_of_markup_control_codes_or_other_scripts_is_shown_as_it_is(labkit: Labkit, tmp_path: Path, oxide: Path) -> None:
+def test_a_name_made_of_markup_control_codes_or_other_scripts_is_shown_as_it_is(
+    labkit: Labkit, tmp_path: Path, oxide: Path
+) -> None:
     name = r"日本 \[/x] [red]ü[/red] 100 nm"
     recipe = tmp_path / "a recipe ü.json"
     recipe.write_text(json.dumps({**json.loads(oxide.read_text(encoding="utf-8")), "name": name}), encoding="utf-8")
@@ -122,7 +148,21 @@ def test_a_name_made_of_markup_control_codes_or_other_scripts_is_shown_as_it_is(
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(find_spec("papermill") is None, reason="the extra 'lab' is not installed")
 def test_a_pipeline_writes_its_page(labkit: Labkit, lab: Path, tmp_path: Path) -> None:
-    said = labkit("--lab", lab, "pipeline", "batch_report", "-p", "tool", "SIM-cvd", "-p", "max_runs", "5", "-o", tmp_path / "a.html", "--json")
+    said = labkit(
+        "--lab",
+        lab,
+        "pipeline",
+        "batch_report",
+        "-p",
+        "tool",
+        "SIM-cvd",
+        "-p",
+        "max_runs",
+        "5",
+        "-o",
+        tmp_path / "a.html",
+        "--json",
+    )
     assert said.status == 0, said.err
     assert said.document == {"html": str(tmp_path / "a.html")}
     assert "<html" in (tmp_path / "a.html").read_text(encoding="utf-8").lower()

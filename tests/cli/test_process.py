@@ -36,8 +36,13 @@ def _state(lab: Path) -> str:
 def test_an_interrupted_run_is_cancelled_and_its_tool_free(command: Command, tmp_path: Path, oxide: Path) -> None:
     call, environment = command
     lab = tmp_path / "lab"
-    process = subprocess.Popen([*call, "--lab", str(lab), "run", str(oxide)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env={**environment, "LABKIT_TELEMETRY_BLOCK": "1"})
+    process = subprocess.Popen(
+        [*call, "--lab", str(lab), "run", str(oxide)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, "LABKIT_TELEMETRY_BLOCK": "1"},
+    )
     deadline = time.monotonic() + 60.0
     while _state(lab) != "RUNNING" and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.01)
@@ -58,7 +63,14 @@ def test_nobody_reading_the_output_is_no_error(command: Command, lab: Path, argu
     call, environment = command
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*call, "--lab", str(lab), *arguments], stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    done = subprocess.run(
+        [*call, "--lab", str(lab), *arguments],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        timeout=60,
+    )
     os.close(writing)
     assert done.stderr == ""
     assert done.returncode in (0, 1)
@@ -68,19 +80,36 @@ def test_nobody_reading_the_output_is_no_error(command: Command, lab: Path, argu
 def test_output_that_cannot_be_written_is_one_line(command: Command, lab: Path) -> None:
     call, environment = command
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*call, "--lab", str(lab), "runs", "--json"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+        done = subprocess.run(
+            [*call, "--lab", str(lab), "runs", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            timeout=60,
+        )
     assert (done.returncode, done.stderr) == (1, "labkit: output: No space left on device\n")
 
 
-def test_a_terminal_that_knows_ascii_only_gets_everything_that_it_can_show(command: Command, lab: Path, oxide: Path, tmp_path: Path) -> None:
+def test_a_terminal_that_knows_ascii_only_gets_everything_that_it_can_show(
+    command: Command, lab: Path, oxide: Path, tmp_path: Path
+) -> None:
     call, environment = command
     recipe = tmp_path / "r.json"
     recipe.write_text(json.dumps({**json.loads(oxide.read_text(encoding="utf-8")), "name": "Öxid"}), encoding="utf-8")
     plain = {**environment, "PYTHONIOENCODING": "ascii", "COLUMNS": "200"}
-    done = subprocess.run([*call, "--lab", str(lab), "show", "1"], capture_output=True, text=True, env=plain, timeout=60)
+    done = subprocess.run(
+        [*call, "--lab", str(lab), "show", "1"], capture_output=True, text=True, env=plain, timeout=60
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "thickness_mean_nm" in done.stdout
-    done = subprocess.run([*call, "--lab", str(tmp_path / "lab"), "run", str(recipe), "--json"], capture_output=True, text=True, env=plain, timeout=60)
+    done = subprocess.run(
+        [*call, "--lab", str(tmp_path / "lab"), "run", str(recipe), "--json"],
+        capture_output=True,
+        text=True,
+        env=plain,
+        timeout=60,
+    )
     assert json.loads(done.stdout)["recipe_name"] == "Öxid"
 
 
@@ -89,8 +118,12 @@ def test_a_file_name_that_is_not_utf8_is_refused_in_one_line(command: Command, l
     name = os.fsencode(tmp_path) + b"/\xff\xfe.json"
     with open(name, "wb") as file:
         file.write(b"{")
-    done = subprocess.run([*(os.fsencode(part) for part in call), b"--lab", os.fsencode(lab), b"run", name], capture_output=True, env=environment,
-                          timeout=60)
+    done = subprocess.run(
+        [*(os.fsencode(part) for part in call), b"--lab", os.fsencode(lab), b"run", name],
+        capture_output=True,
+        env=environment,
+        timeout=60,
+    )
     assert done.returncode == 1
     assert done.stderr.count(b"\n") == 1
     assert b"not JSON" in done.stderr

@@ -12,14 +12,88 @@ from hypothesis import strategies as st
 from labkit.core.recipe import leaves
 
 SCALARS: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2, 5, 25, 100, 10**9, 10**30, 2**63, 0.0, -0.0, 0.5, -0.5, 1e-300, 1e300, 1e308, 5e-324, 0.1 + 0.2,
-    float("nan"), float("inf"), float("-inf"), "", " ", "0.5", "NaN", "true", "é", "日本", "\u0000", "\n", "\x1b[2J", "[/x]", "a" * 10_001,
-    "../../x", [], {}, [[]], [[[1]]], {"a": {"b": 1}}, [None], "\ud800",
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2,
+    5,
+    25,
+    100,
+    10**9,
+    10**30,
+    2**63,
+    0.0,
+    -0.0,
+    0.5,
+    -0.5,
+    1e-300,
+    1e300,
+    1e308,
+    5e-324,
+    0.1 + 0.2,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "",
+    " ",
+    "0.5",
+    "NaN",
+    "true",
+    "é",
+    "日本",
+    "\u0000",
+    "\n",
+    "\x1b[2J",
+    "[/x]",
+    "a" * 10_001,
+    "../../x",
+    [],
+    {},
+    [[]],
+    [[[1]]],
+    {"a": {"b": 1}},
+    [None],
+    "\ud800",
 )
 """Values that stand where another one stood."""
-FRAGMENTS = (b"1e999", b"-1e999", b"NaN", b"Infinity", b"null", b"true", b"[", b"]", b"{", b"}", b'"', b",", b":", b"//", b"/*", b"*/", b"\\",
-             b"\\u0000", b"\\ud800", b"\x00", b"\xff", b"\xef\xbb\xbf", b"9" * 400, b"9" * 5000, b"0." + b"0" * 300 + b"1", b"-", b"--1",
-             b"[" * 2000, b'{"a":' * 500, b'"name": "x", ', b'"version": 2, ', b"\r\n", "µ".encode("latin-1"))
+FRAGMENTS = (
+    b"1e999",
+    b"-1e999",
+    b"NaN",
+    b"Infinity",
+    b"null",
+    b"true",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b'"',
+    b",",
+    b":",
+    b"//",
+    b"/*",
+    b"*/",
+    b"\\",
+    b"\\u0000",
+    b"\\ud800",
+    b"\x00",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"9" * 400,
+    b"9" * 5000,
+    b"0." + b"0" * 300 + b"1",
+    b"-",
+    b"--1",
+    b"[" * 2000,
+    b'{"a":' * 500,
+    b'"name": "x", ',
+    b'"version": 2, ',
+    b"\r\n",
+    "µ".encode("latin-1"),
+)
 """Bytes that get into a text."""
 
 
@@ -66,7 +140,9 @@ def mutated_documents(draw: st.DrawFn, originals: list[dict[str, Any]]) -> dict[
             case "double" if isinstance(parent, list):
                 parent.append(copy.deepcopy(parent[-1]))
             case "rename" if isinstance(parent, dict):
-                parent[draw(st.sampled_from((f"{last}x", "", "a\nb", "process", "status", "model_config", "__class__")))] = parent.pop(last)
+                parent[
+                    draw(st.sampled_from((f"{last}x", "", "a\nb", "process", "status", "model_config", "__class__")))
+                ] = parent.pop(last)
             case _:
                 parent[last] = copy.deepcopy(draw(st.sampled_from(SCALARS)))
     return document

@@ -60,7 +60,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 6 MB, where this user may mount one."""
     path = tmp_path / "disk"
     path.mkdir()
-    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=777", "none", str(path)], capture_output=True).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=6m,mode=777", "none", str(path)], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small file system needs root")
     yield path
     subprocess.run(["umount", "-l", str(path)], check=True)
@@ -72,8 +77,9 @@ def _fill(path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["before", "during", "while judging"])
-def test_a_disk_that_fills_up_during_a_run_costs_that_run_only(small_disk: Path, oxide: Recipe, monkeypatch: pytest.MonkeyPatch, moment: str,
-                                                               whole: Callable[[Lab], None]) -> None:
+def test_a_disk_that_fills_up_during_a_run_costs_that_run_only(
+    small_disk: Path, oxide: Recipe, monkeypatch: pytest.MonkeyPatch, moment: str, whole: Callable[[Lab], None]
+) -> None:
     from labkit.runs import execute
 
     with labkit.open(small_disk / "lab") as lab:
@@ -111,7 +117,9 @@ def test_a_lab_in_a_folder_that_may_not_be_written_is_refused_in_one_line(tmp_pa
     (tmp_path / "closed").mkdir(mode=0o700)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
-    status, out = nursery.run(READ_ONLY, tmp_path / "lab", tmp_path / "empty", tmp_path / "closed", tmp_path / "closed" / "below")
+    status, out = nursery.run(
+        READ_ONLY, tmp_path / "lab", tmp_path / "empty", tmp_path / "closed", tmp_path / "closed" / "below"
+    )
     assert status == 0, out
     assert len(out.splitlines()) == 4
     for line in out.splitlines():
@@ -159,7 +167,9 @@ def test_what_a_tool_remembers_may_be_damaged_and_is_then_named(tmp_path: Path, 
         assert lab.runs()[0]["state"] == "COMPLETED"
 
 
-def test_two_processes_run_two_tools_of_one_lab_and_no_row_is_lost(tmp_path: Path, nursery: Nursery, whole: Callable[[Lab], None]) -> None:
+def test_two_processes_run_two_tools_of_one_lab_and_no_row_is_lost(
+    tmp_path: Path, nursery: Nursery, whole: Callable[[Lab], None]
+) -> None:
     with labkit.open(tmp_path / "lab") as lab:
         for tool in ("TUBE-1", "TUBE-2"):
             lab.add_tool(tool, "cvd")
@@ -170,11 +180,16 @@ def test_two_processes_run_two_tools_of_one_lab_and_no_row_is_lost(tmp_path: Pat
         whole(lab)
 
 
-def test_of_two_processes_on_one_tool_one_waits_for_nobody_and_no_run_is_doubled(tmp_path: Path, nursery: Nursery, oxide: Recipe,
-                                                                                whole: Callable[[Lab], None]) -> None:
+def test_of_two_processes_on_one_tool_one_waits_for_nobody_and_no_run_is_doubled(
+    tmp_path: Path, nursery: Nursery, oxide: Recipe, whole: Callable[[Lab], None]
+) -> None:
     with labkit.open(tmp_path / "lab") as lab:
         lab.add_tool("TUBE", "cvd")
-        said = [line for process in [nursery.start(TWO_RUNS, lab.folder, "TUBE") for _ in range(2)] for line in _wait(*process)]
+        said = [
+            line
+            for process in [nursery.start(TWO_RUNS, lab.folder, "TUBE") for _ in range(2)]
+            for line in _wait(*process)
+        ]
         completed = said.count("COMPLETED")
         assert completed >= 2
         assert all("refused: 0" in line and "reserved for run" in line for line in said if line != "COMPLETED")
@@ -201,7 +216,9 @@ def test_two_handles_on_one_tool_share_its_history_and_its_faults(tmp_path: Path
         assert not one.tool("TUBE").ground_truth(other.execute(oxide, tool="TUBE", progress=False).id).get("faults")
 
 
-def test_a_run_under_way_refuses_a_second_one_on_its_tool_in_one_line(lab: Lab, oxide: Recipe, whole: Callable[[Lab], None]) -> None:
+def test_a_run_under_way_refuses_a_second_one_on_its_tool_in_one_line(
+    lab: Lab, oxide: Recipe, whole: Callable[[Lab], None]
+) -> None:
     refused: list[LabkitError] = []
 
     with labkit.open(lab.folder) as second:

@@ -74,7 +74,8 @@ def _half_done(lab: Lab) -> int:
 
 
 def test_a_lab_survives_kills_at_any_moment_and_loses_nothing_that_was_acknowledged(
-        tmp_path: Path, nursery: Nursery, oxide: Recipe, whole: Callable[[Lab], None]) -> None:
+    tmp_path: Path, nursery: Nursery, oxide: Recipe, whole: Callable[[Lab], None]
+) -> None:
     folder, acknowledged = tmp_path / "lab", []
     with labkit.open(folder) as lab:
         lab.add_tool("TUBE", "cvd", seed=1)
@@ -98,10 +99,18 @@ def test_a_lab_survives_kills_at_any_moment_and_loses_nothing_that_was_acknowled
         whole(lab)
 
 
-@pytest.mark.parametrize(("moment", "expected"), [("predicting", "CANCELLED"), ("starting", "ENGINEER_REVIEW"), ("judging", "ENGINEER_REVIEW"),
-                                                  ("committing", "ENGINEER_REVIEW")])
-def test_a_run_whose_process_was_killed_is_marked_by_how_far_it_had_come(tmp_path: Path, nursery: Nursery, oxide: Recipe,
-                                                                        whole: Callable[[Lab], None], moment: str, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("predicting", "CANCELLED"),
+        ("starting", "ENGINEER_REVIEW"),
+        ("judging", "ENGINEER_REVIEW"),
+        ("committing", "ENGINEER_REVIEW"),
+    ],
+)
+def test_a_run_whose_process_was_killed_is_marked_by_how_far_it_had_come(
+    tmp_path: Path, nursery: Nursery, oxide: Recipe, whole: Callable[[Lab], None], moment: str, expected: str
+) -> None:
     folder = tmp_path / "lab"
     with labkit.open(folder) as lab:
         lab.add_tool("TUBE", "cvd", seed=1)
@@ -122,7 +131,9 @@ def test_a_run_whose_process_was_killed_is_marked_by_how_far_it_had_come(tmp_pat
         assert len(states) == len(set(states))
 
 
-def test_a_killed_sweep_goes_on_with_the_chunks_that_are_missing(tmp_path: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_sweep_goes_on_with_the_chunks_that_are_missing(
+    tmp_path: Path, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "lab"
     with labkit.open(folder) as lab:
         process = lab.process("cvd")
@@ -172,8 +183,9 @@ def test_a_sweep_that_fails_half_way_waits_to_be_resumed(lab: Lab, monkeypatch: 
     assert lab.sweep(recipe, OVER, resume=1, progress=False).state == "COMPLETED"
 
 
-def test_an_interrupt_while_a_run_is_being_committed_waits_for_the_commit(lab: Lab, oxide: Recipe, monkeypatch: pytest.MonkeyPatch,
-                                                                         whole: Callable[[Lab], None]) -> None:
+def test_an_interrupt_while_a_run_is_being_committed_waits_for_the_commit(
+    lab: Lab, oxide: Recipe, monkeypatch: pytest.MonkeyPatch, whole: Callable[[Lab], None]
+) -> None:
     from labkit.runs import execute
 
     real = execute._commit

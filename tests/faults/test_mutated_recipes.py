@@ -61,11 +61,11 @@ def _is_understood(recipe: Recipe) -> None:
     assert type(recipe).from_json(recipe.to_json()) == recipe
     assert len(recipe.content_hash) == 64
     assert recipe.status == "draft"
-    process.findings(recipe)
     process.family(recipe)
     process.targets(recipe)
-    for knob in process.knobs(recipe):
-        assert knob.low < knob.high
+    knobs = process.knobs(recipe)
+    if not any(finding.blocking for finding in process.findings(recipe)):
+        assert all(knob.low < knob.high for knob in knobs)
 
 
 def test_every_original_is_a_recipe(path: Path) -> None:
@@ -76,7 +76,7 @@ def test_every_original_is_a_recipe(path: Path) -> None:
         _is_understood(recipe)
 
 
-@settings(NOTHING_SLOW, max_examples=2000)
+@settings(NOTHING_SLOW, max_examples=1200)
 @given(content=mutated_texts(FILES))
 def test_a_file_with_mutated_bytes_is_refused_clearly_or_read(path: Path, content: bytes) -> None:
     recipe = _read(path, content)
@@ -84,7 +84,7 @@ def test_a_file_with_mutated_bytes_is_refused_clearly_or_read(path: Path, conten
         _is_understood(recipe)
 
 
-@settings(NOTHING_SLOW, max_examples=2000)
+@settings(NOTHING_SLOW, max_examples=1200)
 @given(document=mutated_documents(DOCUMENTS))
 def test_a_file_with_mutated_values_is_refused_clearly_or_read(path: Path, document: dict[str, Any]) -> None:
     recipe = _read(path, dumped(document))
@@ -92,9 +92,11 @@ def test_a_file_with_mutated_values_is_refused_clearly_or_read(path: Path, docum
         _is_understood(recipe)
 
 
-@settings(NOTHING_SLOW, max_examples=400)
+@settings(NOTHING_SLOW, max_examples=300)
 @given(document=mutated_documents(DOCUMENTS))
-def test_whatever_is_a_recipe_runs_or_is_refused_and_leaves_nothing_partial(shared: Lab, path: Path, document: dict[str, Any]) -> None:
+def test_whatever_is_a_recipe_runs_or_is_refused_and_leaves_nothing_partial(
+    shared: Lab, path: Path, document: dict[str, Any]
+) -> None:
     recipe = _read(path, dumped(document))
     if recipe is None:
         return

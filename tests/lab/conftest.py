@@ -44,5 +44,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, oxide: Recipe, poly: Recipe
         first = opened.execute(oxide, tool="TUBE", lot="L1", product="GATE", progress=False)
         second = opened.execute(poly, tool="TUBE", wafers=first, progress=False)
         third = opened.execute(oxide, tool="TUBE", lot="L2", progress=False)
-        fourth = opened.execute(load_recipe(resource("data/recipes/mocvd_gan_2um.json")), tool="TUBE", lot="L3", progress=False)
+        fourth = opened.execute(
+            load_recipe(resource("data/recipes/mocvd_gan_2um.json")), tool="TUBE", lot="L3", progress=False
+        )
         yield opened, [first, second, third, fourth]

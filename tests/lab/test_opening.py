@@ -46,7 +46,13 @@ def test_a_closed_lab_says_so_and_closing_twice_is_no_error(tmp_path: Path, oxid
     lab = labkit.open(tmp_path / "lab")
     lab.close()
     lab.close()
-    for call in (lab.runs, lab.counts, lambda: lab.execute(oxide), lambda: lab.add_tool("T", "cvd"), lambda: lab.run(1)):
+    for call in (
+        lab.runs,
+        lab.counts,
+        lambda: lab.execute(oxide),
+        lambda: lab.add_tool("T", "cvd"),
+        lambda: lab.run(1),
+    ):
         with pytest.raises(LabkitError, match="is closed. Fix: open it again"):
             call()
     assert str(tmp_path) in repr(lab)
@@ -66,10 +72,27 @@ def _nothing_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_showing_an_object_is_short_and_reads_and_computes_nothing(filled: tuple[Lab, list[Run]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_showing_an_object_is_short_and_reads_and_computes_nothing(
+    filled: tuple[Lab, list[Run]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     lab, runs = filled
-    shown = [lab, *runs, lab.runs(), lab.recipes(), lab.tools(), lab.processes(), lab.suggestions(), lab.quarantine(), lab.limits("cvd"),
-             runs[0].prediction, runs[0].judgement, runs[0].recipe, runs[0].transitions, runs[3].violations, lab.tool("TUBE")]
+    shown = [
+        lab,
+        *runs,
+        lab.runs(),
+        lab.recipes(),
+        lab.tools(),
+        lab.processes(),
+        lab.suggestions(),
+        lab.quarantine(),
+        lab.limits("cvd"),
+        runs[0].prediction,
+        runs[0].judgement,
+        runs[0].recipe,
+        runs[0].transitions,
+        runs[3].violations,
+        lab.tool("TUBE"),
+    ]
     with _nothing_read(lab, monkeypatch):
         for thing in shown:
             assert 0 < len(repr(thing)) < 5000, type(thing)
@@ -100,11 +123,18 @@ def test_a_tool_writes_nothing_outside_its_lab_whatever_its_name(lab: Lab, name:
 
 
 def test_unknown_things_are_refused_with_what_there_is(lab: Lab, oxide: Recipe) -> None:
-    for call, words in ((lambda: lab.tool("X"), "TUBE"), (lambda: lab.process("alchemy"), "cvd, lithography"), (lambda: lab.run(7), "no run"),
-                        (lambda: lab.recipe("none"), "none"), (lambda: lab.set_tool_state("TUBE", "broken"), "unscheduled_down"),
-                        (lambda: lab.runs(colour="x"), "lot"), (lambda: lab.runs(sort="colour"), "newest"),
-                        (lambda: lab.sweep(oxide, {}), "at least one recipe path"), (lambda: lab.sweep(oxide, {"nope": [1.0]}), "nope"),
-                        (lambda: lab.execute(oxide, tool="X"), "TUBE")):
+    for call, words in (
+        (lambda: lab.tool("X"), "TUBE"),
+        (lambda: lab.process("alchemy"), "cvd, lithography"),
+        (lambda: lab.run(7), "no run"),
+        (lambda: lab.recipe("none"), "none"),
+        (lambda: lab.set_tool_state("TUBE", "broken"), "unscheduled_down"),
+        (lambda: lab.runs(colour="x"), "lot"),
+        (lambda: lab.runs(sort="colour"), "newest"),
+        (lambda: lab.sweep(oxide, {}), "at least one recipe path"),
+        (lambda: lab.sweep(oxide, {"nope": [1.0]}), "nope"),
+        (lambda: lab.execute(oxide, tool="X"), "TUBE"),
+    ):
         with pytest.raises(LabkitError) as refused:
             call()
         assert words in str(refused.value)

@@ -57,23 +57,31 @@ def test_a_real_tool_refuses_drafts_and_without_a_driver_everything(lab: Lab, ox
     edited = lab.execute(oxide.changed({"thickness_target_nm": 99.0}), tool="FURNACE", progress=False)
     assert "a real tool runs approved recipes only" in str(edited.reason), "approval is of the content, not of the name"
     approved = lab.execute(oxide, tool="FURNACE", progress=False)
-    assert (approved.state, "no driver" in str(approved.reason)) == ("REJECTED", True), "physics must not pass for a tool's data"
+    assert (approved.state, "no driver" in str(approved.reason)) == ("REJECTED", True), (
+        "physics must not pass for a tool's data"
+    )
     assert {run["state"] for run in lab.runs(origin="real")} == {"REJECTED"}
 
 
 def test_a_difference_names_each_field(oxide: Recipe) -> None:
     changes = oxide.diff(oxide.changed({"thickness_target_nm": 90.0, "recipe_steps.3.duration_s": 1000.0}))
     assert {change.path: (change.before, change.after) for change in changes} == {
-        "thickness_target_nm": (100.0, 90.0), "recipe_steps.3.duration_s": (1200.0, 1000.0)}
+        "thickness_target_nm": (100.0, 90.0),
+        "recipe_steps.3.duration_s": (1200.0, 1000.0),
+    }
 
 
 def test_a_stricter_profile_of_one_tool_blocks_there_and_only_there(lab: Lab, oxide: Recipe) -> None:
     lab.add_tool("TUBE-2", "cvd")
-    lab.add_profile(ConstraintProfile.of("strict", "cvd", [Limit("thickness_mean_nm", 110.0, 120.0, "nm")], tool="TUBE-2"))
+    lab.add_profile(
+        ConstraintProfile.of("strict", "cvd", [Limit("thickness_mean_nm", 110.0, 120.0, "nm")], tool="TUBE-2")
+    )
     blocked = lab.execute(oxide, tool="TUBE-2", progress=False)
     assert blocked.state == "BLOCKED"
     assert "hard limit 110 to 120 nm" in str(blocked.reason)
-    assert [(row["stage"], row["severity"], row["quantity"]) for row in blocked.violations] == [("preflight", "hard", "thickness_mean_nm")]
+    assert [(row["stage"], row["severity"], row["quantity"]) for row in blocked.violations] == [
+        ("preflight", "hard", "thickness_mean_nm")
+    ]
     with pytest.raises(LabkitError, match="no data: it is BLOCKED"):
         _ = blocked.data
     assert lab.execute(oxide, tool="TUBE", progress=False).state == "COMPLETED"
@@ -82,7 +90,11 @@ def test_a_stricter_profile_of_one_tool_blocks_there_and_only_there(lab: Lab, ox
 
 
 def test_a_soft_limit_warns_is_kept_and_lets_the_run_go(lab: Lab, oxide: Recipe) -> None:
-    lab.add_profile(ConstraintProfile.of("careful", "cvd", [Limit("thickness_mean_nm", high=90.0, units="nm", severity=Severity.SOFT)]))
+    lab.add_profile(
+        ConstraintProfile.of(
+            "careful", "cvd", [Limit("thickness_mean_nm", high=90.0, units="nm", severity=Severity.SOFT)]
+        )
+    )
     run = lab.execute(oxide, tool="TUBE", progress=False)
     assert run.state == "COMPLETED"
     assert run.preflight is not None
@@ -100,8 +112,18 @@ def test_an_accepted_suggestion_is_a_new_draft_that_still_needs_approval(lab: La
     lab.approve(oxide.name, by=BORIS)
     run = lab.execute(oxide, tool="TUBE", progress=False)
     with lab._place.catalogue.begin() as tx:
-        learning.suggest(tx, kind="run-to-run", tool="TUBE", process="cvd", changes={"recipe_steps.3.duration_s": 1250.0}, family="f",
-                         reason="thin", run=run.id, recipe_name=oxide.name, recipe_version=1)
+        learning.suggest(
+            tx,
+            kind="run-to-run",
+            tool="TUBE",
+            process="cvd",
+            changes={"recipe_steps.3.duration_s": 1250.0},
+            family="f",
+            reason="thin",
+            run=run.id,
+            recipe_name=oxide.name,
+            recipe_version=1,
+        )
     (suggestion,) = lab.suggestions()
     draft = lab.accept(suggestion["id"])
     assert (draft.version, draft.status, draft.value("recipe_steps.3.duration_s")) == (2, "draft", 1250.0)
@@ -117,8 +139,14 @@ def test_a_viewer_looks_and_changes_nothing(tmp_path: Path, oxide: Recipe) -> No
     with labkit.open(tmp_path / "lab", principal=Principal("vera", role=Role.VIEWER)) as lab:
         assert len(lab.tools()) == 1
         profile = ConstraintProfile.of("p", "cvd", [Limit("thickness_mean_nm", 1.0, 2.0, "nm")])
-        for call in (lambda: lab.execute(oxide, progress=False), lambda: lab.add_tool("X", "cvd"), lambda: lab.add_profile(profile),
-                     lambda: lab.sweep(oxide, {"thickness_target_nm": [1.0]}), lambda: lab.qualify("TUBE", []), lambda: lab.accept("x")):
+        for call in (
+            lambda: lab.execute(oxide, progress=False),
+            lambda: lab.add_tool("X", "cvd"),
+            lambda: lab.add_profile(profile),
+            lambda: lab.sweep(oxide, {"thickness_target_nm": [1.0]}),
+            lambda: lab.qualify("TUBE", []),
+            lambda: lab.accept("x"),
+        ):
             with pytest.raises(PermissionDenied, match="vera is viewer and may not"):
                 call()
         assert lab.counts()["runs"] == 0

@@ -60,10 +60,16 @@ class Worker:
                 shutil.copy2(ROOT / name, folder / name)
         for name in ("labkit", "tests"):
             compileall.compile_dir(str(folder / name), quiet=2)
-        shared = os.environ.get("LABKIT_SHARED_DATA", str(ROOT.parent / "shared" / "data"))
-        environment = {**os.environ, "LABKIT_SHARED_DATA": shared, "PYTHONPATH": str(folder), "CI": "true", "PYTHONDONTWRITEBYTECODE": "1",
-                       "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-                       "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            "LABKIT_SHARED_DATA": os.environ.get("LABKIT_SHARED_DATA", str(ROOT.parent / "shared" / "data")),
+            "PYTHONPATH": str(folder),
+            "CI": "true",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.mutants.worker", str(folder)],
             cwd=folder,

@@ -21,7 +21,7 @@ STRUCTURAL_WORDS = {"axis", "maxsize", "stacklevel", "decimals", "indent", "ndmi
 COUNTS = {"runs", "count", "samples", "number", "points", "size", "length", "wafers", "slots", "sites", "n"}
 GUARDS = {"clip", "maximum", "minimum", "max", "min", "where", "isclose"}
 TOLERANCE_NAMES = ("tolerance", "rounding", "epsilon", "tiny", "max_iterations", "iterations", "steps", "points",
-                   "cells", "samples", "knots", "nodes", "substeps", "grid", "guess")
+                   "cells", "samples", "knots", "nodes", "substeps", "grid", "guess", "slack")
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,10 @@ class _Site:
         node = self.node
         parts = [getattr(node, name) for name in ("left", "right", "operand", "value") if hasattr(node, name)]
         texts = (ast.JoinedStr, ast.List, ast.Tuple, ast.ListComp)
-        if any((isinstance(p, ast.Call) and _name(p.func) == "zeros_like") or _times_zero(p) for p in parts):
-            return "adds zero for the shape"
+        if any((isinstance(p, ast.Call) and _name(p.func) == "zeros_like") or _is_zero(p) for p in parts):
+            return "adds zero for the shape or type"
+        if _almost_one(node):
+            return "guard against division by zero or rounding"
         if any(isinstance(p, texts) or (isinstance(p, ast.Constant) and isinstance(p.value, str)) for p in parts):
             return "joins text or lists"
         if (
@@ -208,6 +210,8 @@ class _Site:
         chain = (*self.ancestors, self.node)
         if any(isinstance(outer, ast.While) and inner is outer.test for outer, inner in pairwise(chain)):
             return "when a loop may stop"
+        if _almost_one(self.ancestors[-1]):
+            return "guard against division by zero or rounding"
         if abs(self.node.value) < 1e-7 and any(  # type: ignore[arg-type]
             isinstance(a, ast.Compare) or (isinstance(a, ast.Call) and _name(a.func) in GUARDS) for a in self.ancestors
         ):
@@ -215,9 +219,20 @@ class _Site:
         return None
 
 
-def _times_zero(node: ast.expr) -> bool:
-    return (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) and isinstance(node.left, ast.Constant)
-            and node.left.value == 0.0)
+def _is_zero(node: ast.expr) -> bool:
+    """Whether *node* is ``0j`` or ``0.0 * …``, which change nothing but type or shape."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        node = node.left
+        return isinstance(node, ast.Constant) and node.value == 0.0
+    return isinstance(node, ast.Constant) and isinstance(node.value, complex) and node.value == 0.0
+
+
+def _almost_one(node: ast.AST) -> bool:
+    """Whether *node* is 1 plus or minus less than 1e-7."""
+    if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub)):
+        return False
+    numbers = [p.value for p in (node.left, node.right) if isinstance(p, ast.Constant)]
+    return len(numbers) == 2 and numbers[0] == 1 and isinstance(numbers[1], float) and abs(numbers[1]) < 1e-7
 
 
 def _name(function: ast.expr) -> str:

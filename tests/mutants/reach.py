@@ -21,8 +21,8 @@ AT_IMPORT = 0
 
 @dataclass(frozen=True)
 class Reach:
-    """``lines``: by test and file, the first lines of the functions that run in that test; ``at_import``: by file, those
-    that run while labkit is imported; ``seconds`` by test; ``imports``: by file, the files it imports directly;
+    """``lines``: by test and file, the first lines of the functions that run in that test; ``at_import``: by file,
+    those that run while labkit is imported; ``seconds`` by test; ``imports``: by file, the files it imports directly;
     ``libraries``: modules of others that come along."""
 
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)

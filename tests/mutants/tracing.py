@@ -7,7 +7,7 @@ import gc
 import importlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,18 +16,20 @@ import pytest
 
 
 class Tracer:
-    """Notes functions below *package* by file (relative to *tree*) and first line."""
+    """Notes functions below *package* by file (relative to *tree*) and first line: ``function`` is for settrace."""
 
     def __init__(self, tree: Path, package: str) -> None:
-        self.prefix = f"{tree}/"
-        self.package = f"{tree}/{package}/"
         self.seen: dict[str, set[int]] = {}
+        self.function = self._tracing(f"{tree}/{package}/", len(str(tree)) + 1)
 
-    def __call__(self, frame: FrameType, event: str, _: object) -> None:
-        """Trace function: looks at calls only."""
-        code = frame.f_code
-        if code.co_filename.startswith(self.package):
-            self.seen.setdefault(code.co_filename[len(self.prefix) :], set()).add(code.co_firstlineno)
+    def _tracing(self, package: str, skipped: int) -> Callable[[FrameType, str, object], None]:
+        # A closure with one test for foreign code, since it is called for every Python function of every library.
+        def trace(frame: FrameType, _event: str, _argument: object) -> None:
+            code = frame.f_code
+            if code.co_filename.startswith(package):
+                self.seen.setdefault(code.co_filename[skipped:], set()).add(code.co_firstlineno)
+
+        return trace
 
     def take(self) -> dict[str, list[int]]:
         """What was seen since the last call."""
@@ -38,7 +40,7 @@ class Tracer:
 
 def import_everything(tree: Path, tracer: Tracer, modules: list[str]) -> dict[str, list[int]]:
     """Import *modules* and return what ran meanwhile."""
-    sys.settrace(tracer)
+    sys.settrace(tracer.function)
     try:
         for module in modules:
             importlib.import_module(module)
@@ -62,7 +64,7 @@ class ReachPlugin:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
         """Trace the import of test files."""
-        sys.settrace(self.tracer)
+        sys.settrace(self.tracer.function)
         yield
         sys.settrace(None)
         if isinstance(collector, pytest.Module):
@@ -83,7 +85,7 @@ class ReachPlugin:
         for cache in self.caches:
             cache.cache_clear()
         start = time.perf_counter()
-        sys.settrace(self.tracer)
+        sys.settrace(self.tracer.function)
         yield
         sys.settrace(None)
         self.seconds[item.nodeid] = time.perf_counter() - start

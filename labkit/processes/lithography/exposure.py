@@ -23,6 +23,8 @@ MONITOR_PERIOD = 4.0
 """Period (two lines) of the focus monitor in units of λ/NA: a line's neighbour is two resolution units away."""
 MONITOR_THRESHOLD = 0.3
 """Intensity at which the focus monitor's own exposure dose puts the resist's threshold."""
+_TOLERANCE = 1e-6
+"""Part of the pitch to which a line must print at its target for its dose to be called the dose to size."""
 _OPTICAL_FIELDS = (
     "wavelength_nm",
     "na",
@@ -161,7 +163,7 @@ def dose_to_size(recipe: LithographyRecipe, condition: LithographyCondition | No
         return float("nan")
     dose = recipe.dose_to_clear_mj_cm2 / level
     width, _ = printed_line(recipe, np.asarray(recipe.focus_nm), np.asarray(dose), state)
-    return dose if abs(float(width) - recipe.cd_target_nm) < 1e-6 * recipe.pitch_nm else float("nan")
+    return dose if abs(float(width) - recipe.cd_target_nm) < _TOLERANCE * recipe.pitch_nm else float("nan")
 
 
 def modulation(recipe: LithographyRecipe) -> float:

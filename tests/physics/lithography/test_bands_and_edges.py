@@ -8,8 +8,8 @@ import xarray as xr
 
 from labkit.core.errors import LabkitError
 from labkit.materials import wafers
-from labkit.processes.lithography import imaging, mask, process_window, source
-from labkit.processes.lithography.printed_wafer import wafer_radius, wafer_signature
+from labkit.processes.lithography import Lithography, imaging, mask, process_window, source
+from labkit.processes.lithography.printed_wafer import printed_wafer, wafer_radius, wafer_signature
 from labkit.processes.lithography.pupil import Lens
 from labkit.processes.lithography.scanner import LithographyCondition, field_errors
 
@@ -32,6 +32,12 @@ def test_segments_may_fill_the_period_but_not_overflow_it():
         mask.piecewise(100.0, [(0.0, 60.0, 1.0), (50.0, 41.0, 1.0)], background=0.0, highest=2)
 
 
+def test_the_monitors_line_is_narrower_than_half_its_period():
+    assert mask.phase_shift_focus_monitor(1000.0, 480.0, highest=1).period == 1000.0
+    with pytest.raises(LabkitError, match="line of 520"):
+        mask.phase_shift_focus_monitor(1000.0, 520.0, highest=1)
+
+
 def test_default_cells_are_six_hundredths_of_the_aperture_wide():
     light = source.conventional(0.63)
     rings = np.unique(np.round(np.hypot(light.x, light.y), 9))
@@ -42,6 +48,24 @@ def test_default_cells_are_six_hundredths_of_the_aperture_wide():
 def test_a_source_lies_within_its_sigma():
     light = source.conventional(0.7)
     assert 0.7 < light.sigma < 0.7 + 0.06
+
+
+def test_poles_may_touch_but_not_overlap():
+    ring, half = source.annular(0.5, 0.8), math.pi * (0.8**2 - 0.5**2)
+    for touching in (source.dipole(0.5, 0.8, 180.0), source.quadrupole(0.5, 0.8, 90.0)):
+        assert float(np.sum(touching.size**2)) == pytest.approx(half) == pytest.approx(float(np.sum(ring.size**2)))
+    for call in (lambda: source.dipole(0.5, 0.8, 180.5), lambda: source.quadrupole(0.5, 0.8, 90.5)):
+        with pytest.raises(LabkitError, match="opening"):
+            call()
+
+
+def test_noise_adds_to_what_the_condition_does():
+    recipe, wafer = Lithography().example_recipes()[0], wafers.load(1, diameter_mm=300.0, sites=9)
+    state = LithographyCondition(focus_offset_nm=10.0, dose_gain=1.02)
+    found = printed_wafer(recipe, wafer, state, focus_noise=np.full((1, 9), 4.0), dose_noise=np.full((1, 9), 0.01))
+    assert np.allclose(found["focus_error"], 14.0)
+    assert np.allclose(found["dose_error"], 100.0 * (1.02 * 1.01 - 1.0))
+    assert np.allclose(found["dose_monitor"], recipe.dose_mj_cm2 * 1.02 * 1.01)
 
 
 def test_points_share_the_light_equally():
