@@ -117,8 +117,12 @@ def _browse(catalogue: Catalogue, name: str, arguments: dict[str, Any]) -> Figur
 
 def load(catalogue: Catalogue, runs: int) -> None:
     """Write *runs* synthetic runs with one result and, every tenth, one wafer each; indexes are built afterwards."""
-    indexes = [index for table in (tables.runs, tables.results, tables.run_wafers) for index in table.indexes
-               if not index.unique]
+    indexes = [
+        index
+        for table in (tables.runs, tables.results, tables.run_wafers)
+        for index in table.indexes
+        if not index.unique
+    ]
     with catalogue.engine.connect().execution_options(labkit_write=True, labkit_durable=False) as connection:
         driver = connection.connection.dbapi_connection
         assert driver is not None
@@ -142,8 +146,10 @@ def _fill(cursor: Any, organisation: str, runs: int) -> None:
         "INSERT INTO results (org_id, run_seq, name, value, units) VALUES (?, ?, 'thickness_mean_nm', ?, 'nm')",
         ((organisation, first + at, value) for at, value in enumerate(thickness)),
     )
-    cursor.executemany("INSERT INTO run_wafers (org_id, run_seq, wafer, slot) VALUES (?, ?, ?, 1)",
-                       ((organisation, first + at, f"W{at % 5000:07d}") for at in range(0, runs, 10)))
+    cursor.executemany(
+        "INSERT INTO run_wafers (org_id, run_seq, wafer, slot) VALUES (?, ?, ?, 1)",
+        ((organisation, first + at, f"W{at % 5000:07d}") for at in range(0, runs, 10)),
+    )
 
 
 def _rows(organisation: str, runs: int) -> Iterator[tuple[Any, ...]]:
@@ -157,11 +163,31 @@ def _rows(organisation: str, runs: int) -> Iterator[tuple[Any, ...]]:
         zip(*(column.tolist() for column in columns), strict=True)
     ):
         state = STATES[drawn]
-        yield (organisation, f"R{at:09d}", "cvd" if tool < 15 else "lithography", f"recipe-{at % 40}", 1 + at % 5,
-               f"{at % 200:064d}", f"TUBE-{tool:02d}", f"P{at % 12}", f"L{at // 25:06d}", f"op-{operator}", state,
-               "fail" if state in ("failed", "anomaly_flagged") else "pass", "real" if tool < 5 else "simulated",
-               tool % 2, f"S{at // 1000:05d}" if at % 3 == 0 else None, began, began, over, duration, 100.0, cost,
-               "EUR", f"runs/2022/01/R{at:09d}")
+        yield (
+            organisation,
+            f"R{at:09d}",
+            "cvd" if tool < 15 else "lithography",
+            f"recipe-{at % 40}",
+            1 + at % 5,
+            f"{at % 200:064d}",
+            f"TUBE-{tool:02d}",
+            f"P{at % 12}",
+            f"L{at // 25:06d}",
+            f"op-{operator}",
+            state,
+            "fail" if state in ("failed", "anomaly_flagged") else "pass",
+            "real" if tool < 5 else "simulated",
+            tool % 2,
+            f"S{at // 1000:05d}" if at % 3 == 0 else None,
+            began,
+            began,
+            over,
+            duration,
+            100.0,
+            cost,
+            "EUR",
+            f"runs/2022/01/R{at:09d}",
+        )
 
 
 def _stamps(moments: np.ndarray) -> np.ndarray:

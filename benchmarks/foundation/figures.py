@@ -13,17 +13,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from catalogue import million_runs, run_folders  # noqa: E402
-from diagnosis import diagnosis_figures  # noqa: E402
-from workload import one_millisecond  # noqa: E402
+from catalogue import million_runs, run_folders
+from diagnosis import diagnosis_figures
+from workload import one_millisecond
 
-import labkit  # noqa: E402
-from labkit.core import registry  # noqa: E402
-from labkit.core.settings import Settings  # noqa: E402
-from labkit.devices.background import wait  # noqa: E402
-from labkit.devices.simulated import SimulatedTool  # noqa: E402
-from labkit.runs.scale_out import cores, dask_client  # noqa: E402
-from labkit.runs.sweep import map_chunks  # noqa: E402
+import labkit
+from labkit.core import registry
+from labkit.core.settings import Settings
+from labkit.devices.background import wait
+from labkit.devices.simulated import SimulatedTool
+from labkit.runs.scale_out import cores, dask_client
+from labkit.runs.sweep import map_chunks
 
 Row = dict[str, Any]
 
@@ -31,11 +31,19 @@ Row = dict[str, Any]
 def row(name: str, value: float, unit: str, reference: float, *, at_least: bool = False, **more: Any) -> Row:
     """A figure beside what was asked for."""
     ok = value >= reference if at_least else value < reference
-    return {"name": name, "value": value, "unit": unit, "reference": f"{'≥' if at_least else '<'} {reference:g}", "ok": ok, **more}
+    return {
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "reference": f"{'≥' if at_least else '<'} {reference:g}",
+        "ok": ok,
+        **more,
+    }
 
 
 def import_time() -> list[Row]:
     """`import labkit` in a fresh interpreter, less the interpreter's own start: median of 11 pairs."""
+
     def start(code: str) -> float:
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
@@ -63,8 +71,16 @@ def engine_overhead() -> list[Row]:
                 lab.execute(recipe, tool="TUBE", lot=f"LOT-{n}", progress=False)
                 totals.append(time.perf_counter() - began)
                 overheads.append(totals[-1] - clock.spent)
-    return [row("engine overhead per run", 1e3 * statistics.median(overheads), "ms", 50.0,
-                whole_run_ms=1e3 * statistics.median(totals), largest_ms=1e3 * max(overheads))]
+    return [
+        row(
+            "engine overhead per run",
+            1e3 * statistics.median(overheads),
+            "ms",
+            50.0,
+            whole_run_ms=1e3 * statistics.median(totals),
+            largest_ms=1e3 * max(overheads),
+        )
+    ]
 
 
 class _PhysicsClock:
@@ -145,10 +161,11 @@ def tube_speed() -> list[Row]:
 
 
 def sweep_efficiency() -> list[Row]:
-    """10,000 points of a 1 ms function through the sweep's own chunking, on all cores, against points × 1 ms / cores."""
+    """10,000 points of a 1 ms function through the sweep's own chunking, on all cores, against points × 1 ms /
+    cores."""
     points = [(float(n),) for n in range(10_000)]
     chunk = min(500, len(points) // (16 * cores()))
-    chunks = {n: (points[at:at + chunk],) for n, at in enumerate(range(0, len(points), chunk))}
+    chunks = {n: (points[at : at + chunk],) for n, at in enumerate(range(0, len(points), chunk))}
     ideal = len(points) * 1e-3 / cores()
     kept: dict[int, Any] = {}
     began = time.perf_counter()
@@ -159,8 +176,18 @@ def sweep_efficiency() -> list[Row]:
         map_chunks(client, one_millisecond, chunks, kept.__setitem__)
         spent = time.perf_counter() - began
     complete = sum(len(v) for v in kept.values()) == len(points)
-    return [row("sweep efficiency, 10,000 × 1 ms", ideal / spent if complete else 0.0, "1", 0.8, at_least=True, cores=cores(),
-                start_of_workers_s=started, efficiency_with_start=ideal / (spent + started))]
+    return [
+        row(
+            "sweep efficiency, 10,000 × 1 ms",
+            ideal / spent if complete else 0.0,
+            "1",
+            0.8,
+            at_least=True,
+            cores=cores(),
+            start_of_workers_s=started,
+            efficiency_with_start=ideal / (spent + started),
+        )
+    ]
 
 
 def _in_a_folder(measure: Callable[[Path], list[Row]]) -> Callable[[], list[Row]]:

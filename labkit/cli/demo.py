@@ -39,7 +39,9 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
         if not as_json:
             _introduce(lab, recipes)
         lab.add_tool(TOOL, "cvd", seed=seed)
-        lab.tool(TOOL).inject(Fault(mode=FAULT_MODE, per_run=-DRIFT_PER_BATCH, magnitude=-DRIFT_PER_BATCH, first_run=fault_batch))
+        lab.tool(TOOL).inject(
+            Fault(mode=FAULT_MODE, per_run=-DRIFT_PER_BATCH, magnitude=-DRIFT_PER_BATCH, first_run=fault_batch)
+        )
         done = _batches(lab, recipes[0], batches, quiet=as_json)
         window = _process_window(lab, quiet=as_json)
         refused = _refused(lab, recipes[0], quiet=as_json)
@@ -47,25 +49,50 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
         if report:
             html = _report(lab, quiet=as_json)
         found = _finding(done, fault_batch)
-        summary = {"folder": str(folder), "batches": len(done), "baseline_from": lab.settings.baseline_runs,
-                   "drift_from_batch": fault_batch, **found, **window, "refused_run": refused.id,
-                   "report": str(html) if html else None, "seconds": round(time.monotonic() - started, 1)}
+        summary = {
+            "folder": str(folder),
+            "batches": len(done),
+            "baseline_from": lab.settings.baseline_runs,
+            "drift_from_batch": fault_batch,
+            **found,
+            **window,
+            "refused_run": refused.id,
+            "report": str(html) if html else None,
+            "seconds": round(time.monotonic() - started, 1),
+        }
         if as_json:
             emit(summary)
             return
         _closing_table(done)
-        facts("What happened", {
-            "drift injected": f"SiH4 flow controller, {-100 * DRIFT_PER_BATCH:+.0f} % per batch from batch {fault_batch}",
-            "found": found["found"], "report": str(html) if html else "not written",
-            "look closer": f"labkit --lab {folder} show {done[-1].seq}   ·   labkit --lab {folder} runs",
-            "took": f"{summary['seconds']} s"})
+        facts(
+            "What happened",
+            {
+                "drift injected": f"SiH4 flow, {-100 * DRIFT_PER_BATCH:+.0f} % per batch from batch {fault_batch}",
+                "found": found["found"],
+                "report": str(html) if html else "not written",
+                "look closer": f"labkit --lab {folder} show {done[-1].seq}   ·   labkit --lab {folder} runs",
+                "took": f"{summary['seconds']} s",
+            },
+        )
 
 
 def _introduce(lab: Lab, recipes: list[Any]) -> None:
-    table(f"Recipes loaded into {lab.folder}", ("recipe", "film", "target nm", "hazard", "status", "can run here"), [
-        (r.name, r.film_target, f"{r.thickness_target_nm:g}", r.safety_hazard_level, r.status.value,
-         "yes" if not any(f.blocking for f in lab.findings(r)) else "no engine yet")
-        for r in recipes], right=("target nm", "hazard"))
+    table(
+        f"Recipes loaded into {lab.folder}",
+        ("recipe", "film", "target nm", "hazard", "status", "can run here"),
+        [
+            (
+                r.name,
+                r.film_target,
+                f"{r.thickness_target_nm:g}",
+                r.safety_hazard_level,
+                r.status.value,
+                "yes" if not any(f.blocking for f in lab.findings(r)) else "no engine yet",
+            )
+            for r in recipes
+        ],
+        right=("target nm", "hazard"),
+    )
 
 
 def _batches(lab: Lab, recipe: Any, batches: int, *, quiet: bool) -> list[Run]:
@@ -92,20 +119,33 @@ def _process_window(lab: Lab, *, quiet: bool) -> dict[str, Any]:
     wanted = ("best_dose", "best_focus", "exposure_latitude", "depth_of_focus")
     shown = {name: (float(window[name]), str(window[name].attrs["units"])) for name in wanted}
     if not quiet:
-        facts(f"Focus–exposure matrix of {recipe.name}, {fem.sizes['focus']} × {fem.sizes['dose']}", {
-            name.replace("_", " "): f"{number(value)} {units}" for name, (value, units) in shown.items()})
+        facts(
+            f"Focus–exposure matrix of {recipe.name}, {fem.sizes['focus']} × {fem.sizes['dose']}",
+            {name.replace("_", " "): f"{number(value)} {units}" for name, (value, units) in shown.items()},
+        )
     return {"process_window": {name: value for name, (value, _) in shown.items()}}
 
 
 def _refused(lab: Lab, recipe: Any, *, quiet: bool) -> Run:
-    hot = recipe.changed({"name": f"{recipe.name}, {TOO_HOT_C:g} degC",
-                          **{f"temperature_profile.zones.{i}.setpoint": TOO_HOT_C
-                             for i in range(len(recipe.value("temperature_profile.zones")))}})
+    hot = recipe.changed(
+        {
+            "name": f"{recipe.name}, {TOO_HOT_C:g} degC",
+            **{
+                f"temperature_profile.zones.{i}.setpoint": TOO_HOT_C
+                for i in range(len(recipe.value("temperature_profile.zones")))
+            },
+        }
+    )
     run = lab.execute(hot, tool=TOOL, progress=False)
     if not quiet and run.preflight is not None:
-        facts(f"Refused at pre-flight: {hot.name}", {
-            "reason": "; ".join(run.preflight["reasons"]),
-            "offered": "; ".join(f"{c['path']}: {c['before']} → {c['after']}" for c in run.preflight["offer"]) or "nothing"})
+        facts(
+            f"Refused at pre-flight: {hot.name}",
+            {
+                "reason": "; ".join(run.preflight["reasons"]),
+                "offered": "; ".join(f"{c['path']}: {c['before']} → {c['after']}" for c in run.preflight["offer"])
+                or "nothing",
+            },
+        )
     return run
 
 
@@ -114,8 +154,11 @@ def _report(lab: Lab, *, quiet: bool) -> Path:
 
     html = lab.folder / "reports" / "batch_report.html"
     html.parent.mkdir(parents=True, exist_ok=True)
-    parameters = {"lab_folder": str(lab.folder.resolve()), "tool": TOOL,
-                  "fem_recipe": str(resource("data/recipes/lithography_arf_binary_100nm.json"))}
+    parameters = {
+        "lab_folder": str(lab.folder.resolve()),
+        "tool": TOOL,
+        "fem_recipe": str(resource("data/recipes/lithography_arf_binary_100nm.json")),
+    }
     return run_pipeline("batch_report", parameters, html, progress=not quiet)
 
 
@@ -123,8 +166,12 @@ def _finding(done: list[Run], fault_batch: int) -> dict[str, Any]:
     for batch, run in enumerate(done, start=1):
         if run.judgement is not None and run.judgement.verdict == "anomaly":
             cause = run.judgement.diagnosis.verdict if run.judgement.diagnosis is not None else "not named"
-            return {"alarm_batch": batch, "cause": cause, "delay_batches": batch - fault_batch,
-                    "found": f"batch {batch}: {run.judgement.headline}"}
+            return {
+                "alarm_batch": batch,
+                "cause": cause,
+                "delay_batches": batch - fault_batch,
+                "found": f"batch {batch}: {run.judgement.headline}",
+            }
     return {"alarm_batch": None, "cause": None, "delay_batches": None, "found": "nothing was found"}
 
 
@@ -132,11 +179,22 @@ def _closing_table(done: list[Run]) -> None:
     rows = []
     for batch, run in enumerate(done, start=1):
         estimate = run.prediction.estimate(WATCHED)
-        rows.append((batch, f"{estimate.value:.2f}", f"{estimate.low:.1f} … {estimate.high:.1f}",
-                     f"{run.measured[WATCHED]:.2f}", run.verdict, _cause(run)))
-    table(f"{len(done)} batches on {TOOL}: mean thickness in nm", ("batch", "predicted", "95 % interval", "measured", "verdict",
-                                                                "cause"), rows,
-          right=("batch", "predicted", "95 % interval", "measured"))
+        rows.append(
+            (
+                batch,
+                f"{estimate.value:.2f}",
+                f"{estimate.low:.1f} … {estimate.high:.1f}",
+                f"{run.measured[WATCHED]:.2f}",
+                run.verdict,
+                _cause(run),
+            )
+        )
+    table(
+        f"{len(done)} batches on {TOOL}: mean thickness in nm",
+        ("batch", "predicted", "95 % interval", "measured", "verdict", "cause"),
+        rows,
+        right=("batch", "predicted", "95 % interval", "measured"),
+    )
 
 
 def _cause(run: Run) -> str:
@@ -147,11 +205,22 @@ def _cause(run: Run) -> str:
     leading = judgement.diagnosis.candidates[0]
     if leading["fault"] != verdict:
         return verdict
-    return f"{verdict} {100 * leading['amplitude']:+.1f} %" if "gain" in leading["path"] else f"{verdict} {leading['amplitude']:+.2g}"
+    return (
+        f"{verdict} {100 * leading['amplitude']:+.1f} %"
+        if "gain" in leading["path"]
+        else f"{verdict} {leading['amplitude']:+.2g}"
+    )
 
 
 def _progress(quiet: bool) -> Progress:
-    return Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-                    TextColumn("{task.fields[note]}"), console=console(), disable=quiet, transient=False)
-
-
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console(),
+        disable=quiet,
+        transient=False,
+    )

@@ -15,7 +15,10 @@ from labkit.core.errors import LabkitError
 from labkit.core.registry import GROUPS, load, names
 
 OPTIONAL = {
-    "notebook reports": (("papermill", "nbconvert", "holoviews", "matplotlib", "ipykernel"), "pip install 'labkit[lab]'"),
+    "notebook reports": (
+        ("papermill", "nbconvert", "holoviews", "matplotlib", "ipykernel"),
+        "pip install 'labkit[lab]'",
+    ),
     "JupyterLab": (("jupyterlab", "ipywidgets"), "pip install 'labkit[lab]'"),
     "PostgreSQL catalogue": (("psycopg",), "pip install 'labkit[postgres]'"),
     "S3 storage": (("s3fs",), "pip install s3fs"),
@@ -38,8 +41,14 @@ Line = tuple[str, str, str, str]
 
 
 def _installation() -> list[Line]:
-    lines = [("Python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-              "")]
+    lines = [
+        (
+            "Python",
+            "ok",
+            f"{platform.python_version()} on {platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "",
+        )
+    ]
     for package in ("labkit", "numpy", "scipy", "xarray", "zarr", "pyarrow", "sqlalchemy", "duckdb", "dask"):
         try:
             lines.append((package, "ok", version(package), ""))
@@ -58,23 +67,43 @@ def _accelerators() -> list[Line]:
             title = cupy.cuda.runtime.getDeviceProperties(device.id)["name"].decode()
             lines.append(("GPU (CuPy)", "ok", f"{title}, {device.mem_info[1] / 2**30:.0f} GiB", ""))
         except Exception as error:
-            lines.append(("GPU (CuPy)", "missing", f"CuPy finds no usable device ({type(error).__name__})", "check nvidia-smi"))
+            lines.append(
+                ("GPU (CuPy)", "missing", f"CuPy finds no usable device ({type(error).__name__})", "check nvidia-smi")
+            )
     if find_spec("torch") is not None:
         import torch
 
         usable = torch.cuda.is_available()
-        lines.append(("GPU (Torch)", "ok" if usable else "missing", torch.cuda.get_device_name(0) if usable else
-                      f"Torch {torch.__version__} runs on the CPU only", "" if usable else "install a CUDA build of torch"))
-    return lines or [("GPU", "missing", "neither CuPy nor Torch is installed; everything runs on the CPU",
-                      "pip install 'labkit[gpu]'")]
+        lines.append(
+            (
+                "GPU (Torch)",
+                "ok" if usable else "missing",
+                torch.cuda.get_device_name(0) if usable else f"Torch {torch.__version__} runs on the CPU only",
+                "" if usable else "install a CUDA build of torch",
+            )
+        )
+    return lines or [
+        (
+            "GPU",
+            "missing",
+            "neither CuPy nor Torch is installed; everything runs on the CPU",
+            "pip install 'labkit[gpu]'",
+        )
+    ]
 
 
 def _abilities() -> list[Line]:
     lines = []
     for ability, (packages, fix) in OPTIONAL.items():
         absent = [package for package in packages if find_spec(package) is None]
-        lines.append((ability, "missing" if absent else "ok", f"needs {', '.join(absent)}" if absent else "available",
-                      fix if absent else ""))
+        lines.append(
+            (
+                ability,
+                "missing" if absent else "ok",
+                f"needs {', '.join(absent)}" if absent else "available",
+                fix if absent else "",
+            )
+        )
     return lines
 
 
@@ -86,7 +115,9 @@ def _plugins() -> list[Line]:
                 load(group, name)
                 lines.append((f"{group.removeprefix('labkit.').rstrip('s')} {name}", "ok", "loads", ""))
             except LabkitError as error:
-                lines.append((f"{group.removeprefix('labkit.').rstrip('s')} {name}", "broken", error.what, error.fix or ""))
+                lines.append(
+                    (f"{group.removeprefix('labkit.').rstrip('s')} {name}", "broken", error.what, error.fix or "")
+                )
     return lines
 
 
@@ -102,10 +133,10 @@ def _lab(folder: Path) -> list[Line]:
     except LabkitError as error:
         return [("lab", "broken", error.what, error.fix or "")]
     free = shutil.disk_usage(folder).free / 2**30
-    lines = [("lab", "ok", f"{where}: {counted['runs']} runs, {counted['recipes']} recipes, {counted['tools']} tools", ""),
-             ("disk", "ok" if free > 1.0 else "missing", f"{free:.1f} GiB free", "" if free > 1.0 else "free some space")]
+    lines = [
+        ("lab", "ok", f"{where}: {counted['runs']} runs, {counted['recipes']} recipes, {counted['tools']} tools", ""),
+        ("disk", "ok" if free > 1.0 else "missing", f"{free:.1f} GiB free", "" if free > 1.0 else "free some space"),
+    ]
     if counted["quarantined"]:
         lines.append(("quarantine", "missing", f"{counted['quarantined']} entries", "lab.quarantine() names them"))
     return lines
-
-

@@ -24,8 +24,15 @@ _LONGEST_NUMBER = 18
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--lab", "folder", envvar="LABKIT_LAB", default="mylab", show_default=True, metavar="FOLDER",
-              help="Folder of the lab (or set LABKIT_LAB).")
+@click.option(
+    "--lab",
+    "folder",
+    envvar="LABKIT_LAB",
+    default="mylab",
+    show_default=True,
+    metavar="FOLDER",
+    help="Folder of the lab (or set LABKIT_LAB).",
+)
 @click.version_option(package_name="labkit")
 @click.pass_context
 def cli(context: click.Context, folder: str) -> None:
@@ -40,9 +47,13 @@ def _open(context: click.Context, *, create: bool = False) -> Lab:
 
 
 @cli.command()
-@click.option("--folder", default="demo-lab", show_default=True, help="Folder for the demonstration lab; must not exist yet.")
+@click.option(
+    "--folder", default="demo-lab", show_default=True, help="Folder for the demonstration lab; must not exist yet."
+)
 @click.option("--batches", default=20, show_default=True, type=click.IntRange(12, 200), help="Batches of 25 wafers.")
-@click.option("--fault-batch", default=12, show_default=True, type=click.IntRange(1, 200), help="Batch at which the drift starts.")
+@click.option(
+    "--fault-batch", default=12, show_default=True, type=click.IntRange(1, 200), help="Batch at which the drift starts."
+)
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Seed of every noise sample.")
 @click.option("--report/--no-report", default=True, show_default=True, help="Write the HTML report.")
 @_AS_JSON
@@ -55,14 +66,23 @@ def demo(folder: str, batches: int, fault_batch: int, seed: int, report: bool, a
 
 @cli.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("--tool", help="Tool to run on; default: the lab's only tool for the recipe's process, or a new simulated one.")
+@click.option(
+    "--tool", help="Tool to run on; default: the lab's only tool for the recipe's process, or a new simulated one."
+)
 @click.option("--lot", help="Lot the wafers belong to.")
 @click.option("--product", help="Product, for limits that depend on it.")
 @click.option("--dry-run", is_flag=True, help="Predict and check only.")
 @_AS_JSON
 @click.pass_context
-def run(context: click.Context, recipe: Path, tool: str | None, lot: str | None, product: str | None, dry_run: bool,
-        as_json: bool) -> None:
+def run(
+    context: click.Context,
+    recipe: Path,
+    tool: str | None,
+    lot: str | None,
+    product: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Predict RECIPE, run it if pre-flight allows, judge it and learn from it."""
     from labkit.cli.show import show_prediction, show_run
     from labkit.lab import load_recipe
@@ -79,8 +99,12 @@ def run(context: click.Context, recipe: Path, tool: str | None, lot: str | None,
 
 
 @cli.command()
-@click.option("--state", type=click.Choice([state.value for state in RunState], case_sensitive=False), metavar="STATE",
-              help="Only runs in this state, e.g. COMPLETED.")
+@click.option(
+    "--state",
+    type=click.Choice([state.value for state in RunState], case_sensitive=False),
+    metavar="STATE",
+    help="Only runs in this state, e.g. COMPLETED.",
+)
 @click.option("--verdict", type=click.Choice(["pass", "fail", "anomaly"]), help="Only runs with this verdict.")
 @click.option("--process", help="Only runs of this process.")
 @click.option("--tool", help="Only runs on this tool.")
@@ -95,7 +119,9 @@ def runs(context: click.Context, /, sort: str, limit: int, as_json: bool, **filt
     from labkit.cli.show import show_runs
 
     with _open(context) as lab:
-        show_runs(lab.runs(sort=sort, limit=limit, **{k: v for k, v in filters.items() if v is not None}), as_json=as_json)
+        show_runs(
+            lab.runs(sort=sort, limit=limit, **{k: v for k, v in filters.items() if v is not None}), as_json=as_json
+        )
 
 
 @cli.command()
@@ -107,17 +133,24 @@ def show(context: click.Context, run_id: str, as_json: bool) -> None:
     from labkit.cli.show import show_run
 
     with _open(context) as lab:
-        show_run(lab.run(int(run_id) if run_id.isdecimal() and len(run_id) <= _LONGEST_NUMBER else run_id), as_json=as_json)
+        show_run(
+            lab.run(int(run_id) if run_id.isdecimal() and len(run_id) <= _LONGEST_NUMBER else run_id), as_json=as_json
+        )
 
 
 @cli.command()
 @click.argument("name")
-@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="KEY VALUE", help="Notebook parameter.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="HTML file; default: in the lab's reports folder.")
+@click.option(
+    "-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="KEY VALUE", help="Notebook parameter."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="HTML file; default: in the lab's reports folder."
+)
 @_AS_JSON
 @click.pass_context
-def pipeline(context: click.Context, name: str, parameters: tuple[tuple[str, str], ...], output: Path | None,
-             as_json: bool) -> None:
+def pipeline(
+    context: click.Context, name: str, parameters: tuple[tuple[str, str], ...], output: Path | None, as_json: bool
+) -> None:
     """Run the pipeline notebook NAME and write its HTML report."""
     from labkit.cli.output import emit
     from labkit.cli.pipelines import run_named
@@ -208,6 +241,6 @@ def _guarded(command: Callable[[], Any]) -> int:
     except Exception as error:
         if os.environ.get("LABKIT_DEBUG"):
             raise
-        complain(f"internal error: {type(error).__name__}: {error} (set LABKIT_DEBUG=1 for the traceback and please report it)")
+        complain(f"internal error: {type(error).__name__}: {error} (LABKIT_DEBUG=1 shows where; please report it)")
         return 70
     return result if isinstance(result, int) else 0

@@ -14,9 +14,21 @@ from rich.text import Text
 
 from labkit.store.documents import plain
 
-STYLES = {"pass": "green", "COMPLETED": "green", "ok": "green", "CLEARED": "green", "anomaly": "bold red", "fail": "bold red",
-          "ENGINEER_REVIEW": "yellow", "ANOMALY_FLAGGED": "yellow", "BLOCKED": "magenta", "REJECTED": "magenta",
-          "FAILED": "bold red", "missing": "yellow", "broken": "bold red"}
+STYLES = {
+    "pass": "green",
+    "COMPLETED": "green",
+    "ok": "green",
+    "CLEARED": "green",
+    "anomaly": "bold red",
+    "fail": "bold red",
+    "ENGINEER_REVIEW": "yellow",
+    "ANOMALY_FLAGGED": "yellow",
+    "BLOCKED": "magenta",
+    "REJECTED": "magenta",
+    "FAILED": "bold red",
+    "missing": "yellow",
+    "broken": "bold red",
+}
 """Terminal styles of words with a meaning; the words alone say the same."""
 
 
@@ -44,7 +56,9 @@ def emit(value: Any) -> None:
 
 def facts(title: str, pairs: Mapping[str, Any]) -> None:
     """Print a titled list of name and value."""
-    drawn = Table(title=Text(title, style="bold"), box=None, show_header=False, title_justify="left", padding=(0, 2, 0, 0))
+    drawn = Table(
+        title=Text(title, style="bold"), box=None, show_header=False, title_justify="left", padding=(0, 2, 0, 0)
+    )
     drawn.add_column(style="dim")
     drawn.add_column(overflow="fold")
     for name, value in pairs.items():

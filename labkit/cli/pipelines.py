@@ -20,11 +20,16 @@ def run_named(name: str, parameters: dict[str, str], *, folder: Path, output: Pa
         from labkit.reports.pipeline import run_pipeline
     except ModuleNotFoundError as error:
         raise LabkitError(f"pipelines need the package {error.name}", fix="pip install 'labkit[lab]'") from None
-    given: dict[str, Any] = {"lab_folder": str(folder.resolve()), **{key: _typed(value) for key, value in parameters.items()}}
+    given: dict[str, Any] = {
+        "lab_folder": str(folder.resolve()),
+        **{key: _typed(value) for key, value in parameters.items()},
+    }
     if output is None:
         lab = Path(str(given["lab_folder"]))
         if not (lab / MARKER).exists():
-            raise NotFound(f"no lab in {lab}", fix="say which with labkit --lab FOLDER, or where the page goes with --output")
+            raise NotFound(
+                f"no lab in {lab}", fix="say which with labkit --lab FOLDER, or where the page goes with --output"
+            )
         output = lab / "reports" / f"{Path(name).stem}-{now():%Y%m%dT%H%M%S}.html"
     return run_pipeline(name, given, output, progress=progress)
 

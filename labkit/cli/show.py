@@ -16,10 +16,24 @@ def show_runs(listing: Listing, *, as_json: bool) -> None:
     if not len(listing):
         console().print("no runs")
         return
-    table(f"runs ({len(listing)}{'+' if listing.more else ''})", ("run", "started", "recipe", "tool", "lot", "state", "verdict",
-                                                                 "origin"), [
-        (row["seq"], f"{row['started']:%Y-%m-%d %H:%M:%S}" if row["started"] else None, row["recipe_name"], row["tool"], row["lot"],
-         row["state"], row["verdict"], row["origin"]) for row in listing], right=("run",))
+    table(
+        f"runs ({len(listing)}{'+' if listing.more else ''})",
+        ("run", "started", "recipe", "tool", "lot", "state", "verdict", "origin"),
+        [
+            (
+                row["seq"],
+                f"{row['started']:%Y-%m-%d %H:%M:%S}" if row["started"] else None,
+                row["recipe_name"],
+                row["tool"],
+                row["lot"],
+                row["state"],
+                row["verdict"],
+                row["origin"],
+            )
+            for row in listing
+        ],
+        right=("run",),
+    )
 
 
 def show_run(run: Run, *, as_json: bool) -> None:
@@ -31,10 +45,22 @@ def show_run(run: Run, *, as_json: bool) -> None:
     if run.record["prediction"] is not None and run.measured:
         _compare(run)
     if run.judgement is not None and run.judgement.diagnosis is not None and run.judgement.diagnosis.candidates:
-        table("causes considered", ("cause", "weight", "size", "95 % interval", "explains", "shape"), [
-            (c["title"], f"{c['weight']:.3f}", number(c["amplitude"], 3), f"{number(c['low'], 3)} … {number(c['high'], 3)}",
-             f"{100 * c['explained']:.0f} %", c["shape"]) for c in run.judgement.diagnosis.candidates[:5]],
-            right=("weight", "size", "95 % interval", "explains"))
+        table(
+            "causes considered",
+            ("cause", "weight", "size", "95 % interval", "explains", "shape"),
+            [
+                (
+                    c["title"],
+                    f"{c['weight']:.3f}",
+                    number(c["amplitude"], 3),
+                    f"{number(c['low'], 3)} … {number(c['high'], 3)}",
+                    f"{100 * c['explained']:.0f} %",
+                    c["shape"],
+                )
+                for c in run.judgement.diagnosis.candidates[:5]
+            ],
+            right=("weight", "size", "95 % interval", "explains"),
+        )
 
 
 def _compare(run: Run) -> None:
@@ -43,11 +69,23 @@ def _compare(run: Run) -> None:
     for estimate in run.prediction.estimates:
         measured = run.measured.get(estimate.name)
         inside = measured is not None and estimate.contains(measured)
-        rows.append((estimate.name, number(estimate.value), f"{number(estimate.low)} … {number(estimate.high)}", number(measured),
-                     "" if inside else "outside", number(z.get(estimate.name), 2), estimate.units))
-    table(f"predicted ({100 * run.prediction.level:g} % interval) and measured",
-          ("indicator", "predicted", "interval", "measured", "", "z", "unit"), rows,
-          right=("predicted", "interval", "measured", "z"))
+        rows.append(
+            (
+                estimate.name,
+                number(estimate.value),
+                f"{number(estimate.low)} … {number(estimate.high)}",
+                number(measured),
+                "" if inside else "outside",
+                number(z.get(estimate.name), 2),
+                estimate.units,
+            )
+        )
+    table(
+        f"predicted ({100 * run.prediction.level:g} % interval) and measured",
+        ("indicator", "predicted", "interval", "measured", "", "z", "unit"),
+        rows,
+        right=("predicted", "interval", "measured", "z"),
+    )
 
 
 def show_prediction(prediction: Prediction, *, as_json: bool) -> None:
@@ -56,9 +94,24 @@ def show_prediction(prediction: Prediction, *, as_json: bool) -> None:
         emit(prediction.document())
         return
     for finding in prediction.findings:
-        console().print(f"{'blocked' if finding.blocking else 'note'}: {finding.message} {finding.fix}", soft_wrap=True, markup=False)
+        console().print(
+            f"{'blocked' if finding.blocking else 'note'}: {finding.message} {finding.fix}",
+            soft_wrap=True,
+            markup=False,
+        )
     if prediction.estimates:
-        table(f"predicted from physics and {prediction.rows} past runs ({100 * prediction.level:g} % interval)",
-              ("indicator", "predicted", "interval", "unit", ""), [
-                  (e.name, number(e.value), f"{number(e.low)} … {number(e.high)}", e.units, "" if e.covered else "new ground")
-                  for e in prediction.estimates], right=("predicted", "interval"))
+        table(
+            f"predicted from physics and {prediction.rows} past runs ({100 * prediction.level:g} % interval)",
+            ("indicator", "predicted", "interval", "unit", ""),
+            [
+                (
+                    e.name,
+                    number(e.value),
+                    f"{number(e.low)} … {number(e.high)}",
+                    e.units,
+                    "" if e.covered else "new ground",
+                )
+                for e in prediction.estimates
+            ],
+            right=("predicted", "interval"),
+        )

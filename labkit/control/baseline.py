@@ -64,31 +64,41 @@ class Baseline(Stored):
         runs = np.isfinite(table).sum(axis=0)
         for name, count, guess in zip(names, runs, prior, strict=True):
             if count < 2 or not guess > 0.0:
-                raise LabkitError(f"no baseline for {name}: {count} measured runs, prior sigma {guess:g}",
-                                  allowed="at least 2 runs and a prior sigma above 0",
-                                  fix="measure more qualification runs or leave the indicator out")
+                raise LabkitError(
+                    f"no baseline for {name}: {count} measured runs, prior sigma {guess:g}",
+                    allowed="at least 2 runs and a prior sigma above 0",
+                    fix="measure more qualification runs or leave the indicator out",
+                )
         centre = np.nanmean(table, axis=0)
         deviations = np.where(np.isfinite(table), table - centre, 0.0)
         squares = np.sum(deviations**2, axis=0)
         weight = declaration_dof(*(list(map(float, a)) for a in (squares / (runs - 1.0), runs - 1.0, prior**2)))
         dof = weight + runs - 1.0
         sigma = np.sqrt((weight * prior**2 + squares) / dof)
-        return cls(names, tuple(map(float, centre)), tuple(map(float, sigma)), tuple(map(int, runs)),
-                   tuple(map(float, dof)), tuple(tuple(map(float, row)) for row in _correlation(deviations)))
+        return cls(
+            names,
+            tuple(map(float, centre)),
+            tuple(map(float, sigma)),
+            tuple(map(int, runs)),
+            tuple(map(float, dof)),
+            tuple(tuple(map(float, row)) for row in _correlation(deviations)),
+        )
 
     @property
     def pooled_dof(self) -> float:
         """Degrees of freedom of a test on several indicators at once.
 
-        Those of sigma, but no more than the correlations have: an inverse-Wishart posterior of n − 1 runs and p + 2 prior
-        ones leaves n + 2 to a test of p indicators.
+        Those of sigma, but no more than the correlations have: an inverse-Wishart posterior of n − 1 runs and p + 2
+        prior ones leaves n + 2 to a test of p indicators.
         """
         return min(*self.dof, float(min(self.runs) + 2))
 
     def standardised(self, residuals: Mapping[str, float]) -> dict[str, float]:
         """Residuals of one run in standard deviations from the centre; NaN where there is none."""
-        return {name: (float(residuals.get(name, math.nan)) - centre) / sigma
-                for name, centre, sigma in zip(self.names, self.centre, self.sigma, strict=True)}
+        return {
+            name: (float(residuals.get(name, math.nan)) - centre) / sigma
+            for name, centre, sigma in zip(self.names, self.centre, self.sigma, strict=True)
+        }
 
     def shewhart_width(self, name: str, false_alarm: float = 0.0027) -> float:
         """Half-width, in standard deviations, beyond which a healthy run falls with probability *false_alarm*.
@@ -99,12 +109,14 @@ class Baseline(Stored):
         index = self._index(name)
         return float(stdtrit(self.dof[index], 1.0 - 0.5 * false_alarm)) * math.sqrt(1.0 + 1.0 / self.runs[index])
 
-    def cusum(self, name: str, average_run_length: float = 370.0, *, reference: float | None = None,
-              charts: int = 1) -> Cusum:
+    def cusum(
+        self, name: str, average_run_length: float = 370.0, *, reference: float | None = None, charts: int = 1
+    ) -> Cusum:
         """A CUSUM for *name* that keeps its false-alarm rate although this baseline is an estimate."""
         index = self._index(name)
-        return Cusum.designed(average_run_length, reference=reference, baseline_runs=self.runs[index],
-                              dof=self.dof[index], charts=charts)
+        return Cusum.designed(
+            average_run_length, reference=reference, baseline_runs=self.runs[index], dof=self.dof[index], charts=charts
+        )
 
     def _index(self, name: str) -> int:
         if name not in self.names:

@@ -47,8 +47,11 @@ def _spread_index(width: float | None, sigma: float, dof: float, level: float) -
         return Index(math.nan, math.nan, math.nan)
     value = width / (6.0 * sigma)
     tail = 0.5 * (1.0 - level)
-    return Index(value, value * math.sqrt(float(chdtri(dof, 1.0 - tail)) / dof),
-                 value * math.sqrt(float(chdtri(dof, tail)) / dof))
+    return Index(
+        value,
+        value * math.sqrt(float(chdtri(dof, 1.0 - tail)) / dof),
+        value * math.sqrt(float(chdtri(dof, tail)) / dof),
+    )
 
 
 def _centred_index(distance: float, sigma: float, count: int, dof: float, level: float) -> Index:
@@ -57,8 +60,9 @@ def _centred_index(distance: float, sigma: float, count: int, dof: float, level:
     return Index(value, value - half, value + half)
 
 
-def capability(values: Sequence[float], *, lower: float | None = None, upper: float | None = None,
-               level: float = 0.95) -> Capability:
+def capability(
+    values: Sequence[float], *, lower: float | None = None, upper: float | None = None, level: float = 0.95
+) -> Capability:
     """Cp, Cpk, Pp and Ppk of *values*, in run order, against the specification *lower* … *upper*.
 
     ``Cp = (upper − lower)/6σ``, ``Cpk = min(upper − mean, mean − lower)/3σ``; Pp and Ppk with the overall sigma.
@@ -89,8 +93,14 @@ def capability(values: Sequence[float], *, lower: float | None = None, upper: fl
     distance = min(math.inf if upper is None else upper - centre, math.inf if lower is None else centre - lower)
     count = len(values)
     short, long = MOVING_RANGE_EFFICIENCY * (count - 1), float(count - 1)
-    return Capability(cp=_spread_index(width, within, short, level),
-                      cpk=_centred_index(distance, within, count, short, level),
-                      pp=_spread_index(width, overall, long, level),
-                      ppk=_centred_index(distance, overall, count, long, level),
-                      mean=centre, sigma_within=within, sigma_overall=overall, values=count, level=level)
+    return Capability(
+        cp=_spread_index(width, within, short, level),
+        cpk=_centred_index(distance, within, count, short, level),
+        pp=_spread_index(width, overall, long, level),
+        ppk=_centred_index(distance, overall, count, long, level),
+        mean=centre,
+        sigma_within=within,
+        sigma_overall=overall,
+        values=count,
+        level=level,
+    )

@@ -78,8 +78,10 @@ def subgroups_by_range(groups: Sequence[Sequence[float]]) -> tuple[Limits, Limit
     spread = mean([max(g) - min(g) for g in groups])
     width = 3.0 * spread / (D2[size] * math.sqrt(size))
     swing = 3.0 * D3[size] / D2[size]
-    return (Limits(centre, centre - width, centre + width),
-            Limits(spread, max(0.0, 1.0 - swing) * spread, (1.0 + swing) * spread))
+    return (
+        Limits(centre, centre - width, centre + width),
+        Limits(spread, max(0.0, 1.0 - swing) * spread, (1.0 + swing) * spread),
+    )
 
 
 def subgroups_by_deviation(groups: Sequence[Sequence[float]]) -> tuple[Limits, Limits]:
@@ -95,8 +97,10 @@ def subgroups_by_deviation(groups: Sequence[Sequence[float]]) -> tuple[Limits, L
     unbiased = c4(size)
     width = 3.0 * spread / (unbiased * math.sqrt(size))
     swing = 3.0 * math.sqrt(1.0 - unbiased**2) / unbiased
-    return (Limits(centre, centre - width, centre + width),
-            Limits(spread, max(0.0, 1.0 - swing) * spread, (1.0 + swing) * spread))
+    return (
+        Limits(centre, centre - width, centre + width),
+        Limits(spread, max(0.0, 1.0 - swing) * spread, (1.0 + swing) * spread),
+    )
 
 
 def _group_size(groups: Sequence[Sequence[float]], allowed: tuple[int, ...] | None) -> int:
@@ -159,8 +163,10 @@ class EwmaChart(Stored):
 
     def __post_init__(self) -> None:
         if not (0.0 < self.weight <= 1.0 and self.sigma > 0.0 and self.width > 0.0):
-            raise LabkitError(f"EWMA chart with weight {self.weight:g}, sigma {self.sigma:g}, width {self.width:g}",
-                              allowed="weight above 0 and at most 1, sigma and width above 0")
+            raise LabkitError(
+                f"EWMA chart with weight {self.weight:g}, sigma {self.sigma:g}, width {self.width:g}",
+                allowed="weight above 0 and at most 1, sigma and width above 0",
+            )
 
     @property
     def limits(self) -> Limits:

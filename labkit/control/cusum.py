@@ -65,12 +65,21 @@ class Cusum(Stored):
 
     def __post_init__(self) -> None:
         if not (self.reference > 0.0 and self.interval > 0.0 and 0.0 <= self.head_start < self.interval):
-            raise LabkitError(f"CUSUM with k {self.reference:g}, h {self.interval:g}, head start {self.head_start:g}",
-                              allowed="k and h above 0, head start from 0 to below h")
+            raise LabkitError(
+                f"CUSUM with k {self.reference:g}, h {self.interval:g}, head start {self.head_start:g}",
+                allowed="k and h above 0, head start from 0 to below h",
+            )
 
     @classmethod
-    def designed(cls, average_run_length: float, *, reference: float | None = None,
-                 baseline_runs: int | None = None, dof: float | None = None, charts: int = 1) -> Cusum:
+    def designed(
+        cls,
+        average_run_length: float,
+        *,
+        reference: float | None = None,
+        baseline_runs: int | None = None,
+        dof: float | None = None,
+        charts: int = 1,
+    ) -> Cusum:
         """The CUSUM whose false-alarm rate is 1/*average_run_length* per run over all *charts* charts together.
 
         A baseline of few runs is guard-banded: with n = 10 and k = 0.5 the textbook h = 4.77 (ARL 370) would alarm
@@ -98,8 +107,16 @@ class Cusum(Stored):
         runs = state.runs + 1
         z = measurement
         if math.isnan(z):
-            return (CusumState(state.high, state.low, runs, state.high_runs + (state.high > 0.0),
-                               state.low_runs + (state.low > 0.0)), CusumSignal(False, "", 0, 0.0))
+            return (
+                CusumState(
+                    state.high,
+                    state.low,
+                    runs,
+                    state.high_runs + (state.high > 0.0),
+                    state.low_runs + (state.low > 0.0),
+                ),
+                CusumSignal(False, "", 0, 0.0),
+            )
         high = max(0.0, state.high + z - self.reference)
         low = max(0.0, state.low - z - self.reference)
         high_runs = state.high_runs + 1 if high > 0.0 else 0

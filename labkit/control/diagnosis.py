@@ -78,9 +78,16 @@ class _Departure:
         return float(self.estimate @ self.information @ self.estimate)
 
 
-def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, Mapping[str, float]],
-             baseline: Baseline, *, level: float = 0.01, tolerance: float = 0.15,
-             separation: float = 0.05, one_sided: Collection[str] = ()) -> Diagnosis:
+def diagnose(
+    residuals: Sequence[Mapping[str, float]],
+    signatures: Mapping[str, Mapping[str, float]],
+    baseline: Baseline,
+    *,
+    level: float = 0.01,
+    tolerance: float = 0.15,
+    separation: float = 0.05,
+    one_sided: Collection[str] = (),
+) -> Diagnosis:
     """Which fault explains the *residuals* of the runs since the change point.
 
     Each fault f predicts ``z_t = a g_t s_f + u + e_t`` with g_t = 1 (step) or t/m (drift), run-to-run scatter e of
@@ -118,23 +125,32 @@ def diagnose(residuals: Sequence[Mapping[str, float]], signatures: Mapping[str, 
     Kass, Raftery, JASA 90 (1995) 773 (likelihood weights by BIC), doi:10.1080/01621459.1995.10476572.
     """
     table = np.array([[float(run.get(n, math.nan)) for n in baseline.names] for run in residuals]).reshape(
-        len(residuals), len(baseline.names))
+        len(residuals), len(baseline.names)
+    )
     seen = np.isfinite(table).any(axis=0)
     if not len(residuals) or not seen.any():
-        raise LabkitError("nothing to diagnose: no run with a measured indicator of the baseline",
-                          allowed="at least one of " + ", ".join(baseline.names))
+        raise LabkitError(
+            "nothing to diagnose: no run with a measured indicator of the baseline",
+            allowed="at least one of " + ", ".join(baseline.names),
+        )
     sigma = np.array(baseline.sigma)[seen]
     z = (table[:, seen] - np.array(baseline.centre)[seen]) / sigma
     names = [n for n, s in zip(baseline.names, seen, strict=True) if s]
-    vectors = {fault: np.array([float(signature.get(n, 0.0)) for n in names]) / sigma
-               for fault, signature in signatures.items()}
+    vectors = {
+        fault: np.array([float(signature.get(n, 0.0)) for n in names]) / sigma
+        for fault, signature in signatures.items()
+    }
     for fault, vector in vectors.items():
         if not np.isfinite(vector).all():
             raise LabkitError(f"the signature of fault {fault!r} is not finite", allowed="finite numbers")
     undetectable = tuple(f for f, v in vectors.items() if not np.any(np.abs(v) > 1e-9))
     vectors = {f: v for f, v in vectors.items() if f not in undetectable}
-    departures = _departures(z, np.array(baseline.correlation)[np.ix_(seen, seen)], np.array(baseline.runs)[seen],
-                             _inflation(baseline, len(names)))
+    departures = _departures(
+        z,
+        np.array(baseline.correlation)[np.ix_(seen, seen)],
+        np.array(baseline.runs)[seen],
+        _inflation(baseline, len(names)),
+    )
     scales = _Scales(names, baseline.pooled_dof, z.shape[0], level, tolerance, separation, frozenset(one_sided))
     return _judge(departures, vectors, undetectable, scales)
 
@@ -217,8 +233,9 @@ class _Scales:
         return 0.5 * (self.dof + len(self.names)) * math.log((self.dof + reference) / remaining) - self.penalty
 
 
-def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], undetectable: tuple[str, ...],
-           scales: _Scales) -> Diagnosis:
+def _judge(
+    departures: list[_Departure], vectors: Mapping[str, Floats], undetectable: tuple[str, ...], scales: _Scales
+) -> Diagnosis:
     size, dof, tolerance = len(scales.names), scales.dof, scales.tolerance
     reference = max(d.distance for d in departures)
     tests = [float(fdtrc(size, dof, d.distance / size)) * len(departures) for d in departures]
@@ -237,8 +254,17 @@ def _judge(departures: list[_Departure], vectors: Mapping[str, Floats], undetect
             lack = 1.0 if size == 1 else float(fdtrc(size - 1.0, dof, misfit / (size - 1.0)))
             rest = departure.estimate - amplitude * vector
             left = float(rest @ departure.information @ rest) / max(departure.distance, 1e-300)
-            draft = Candidate(fault, departure.shape, amplitude, amplitude - half, amplitude + half, 0.0,
-                              max(0.0, 1.0 - left), lack, significance)
+            draft = Candidate(
+                fault,
+                departure.shape,
+                amplitude,
+                amplitude - half,
+                amplitude + half,
+                0.0,
+                max(0.0, 1.0 - left),
+                lack,
+                significance,
+            )
             if best is None or gain > best[0]:
                 best = (gain, draft)
             tests.append(significance)

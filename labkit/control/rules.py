@@ -29,8 +29,10 @@ class Rule:
 
 def _beyond(needed: int, sigmas: float) -> Callable[[Sequence[float]], bool]:
     """*needed* of the window, the newest among them, beyond *sigmas* on one side."""
+
     def check(z: Sequence[float]) -> bool:
         return any(side * z[-1] > sigmas and sum(side * v > sigmas for v in z) >= needed for side in (1.0, -1.0))
+
     return check
 
 
@@ -71,11 +73,23 @@ _ALTERNATING_PERMUTATIONS_OF_14 = 2 * 199360981
 """Permutations of 14 that zigzag: twice the Euler zigzag number E14 (OEIS A000111)."""
 
 _ONE_BEYOND_3 = Rule("1 beyond 3σ", "one point beyond 3σ", 1, 1, 2.0 * _tail(3.0), _beyond(1, 3.0))
-_TWO_OF_THREE = Rule("2 of 3 beyond 2σ", "two of three points beyond 2σ on one side", 3, 2,
-                     _beyond_probability(3, 2, 2.0), _beyond(2, 2.0))
-_FOUR_OF_FIVE = Rule("4 of 5 beyond 1σ", "four of five points beyond 1σ on one side", 5, 4,
-                     _beyond_probability(5, 4, 1.0), _beyond(4, 1.0))
-_EIGHT_ONE_SIDE = Rule("8 on one side", "eight points in a row on one side of the centre", 8, 8, 2.0 ** -7, _one_side)
+_TWO_OF_THREE = Rule(
+    "2 of 3 beyond 2σ",
+    "two of three points beyond 2σ on one side",
+    3,
+    2,
+    _beyond_probability(3, 2, 2.0),
+    _beyond(2, 2.0),
+)
+_FOUR_OF_FIVE = Rule(
+    "4 of 5 beyond 1σ",
+    "four of five points beyond 1σ on one side",
+    5,
+    4,
+    _beyond_probability(5, 4, 1.0),
+    _beyond(4, 1.0),
+)
+_EIGHT_ONE_SIDE = Rule("8 on one side", "eight points in a row on one side of the centre", 8, 8, 2.0**-7, _one_side)
 
 WESTERN_ELECTRIC = (_ONE_BEYOND_3, _TWO_OF_THREE, _FOUR_OF_FIVE, _EIGHT_ONE_SIDE)
 """Western Electric, Statistical Quality Control Handbook (1956). All four together: in-control average run length
@@ -83,15 +97,27 @@ WESTERN_ELECTRIC = (_ONE_BEYOND_3, _TWO_OF_THREE, _FOUR_OF_FIVE, _EIGHT_ONE_SIDE
 
 NELSON = (
     _ONE_BEYOND_3,
-    Rule("9 on one side", "nine points in a row on one side of the centre", 9, 9, 2.0 ** -8, _one_side),
+    Rule("9 on one side", "nine points in a row on one side of the centre", 9, 9, 2.0**-8, _one_side),
     Rule("6 trending", "six points in a row rising or falling", 6, 6, 2.0 / math.factorial(6), _trend),
-    Rule("14 alternating", "fourteen points in a row going up and down in turn", 14, 14,
-         _ALTERNATING_PERMUTATIONS_OF_14 / math.factorial(14), _alternating),
+    Rule(
+        "14 alternating",
+        "fourteen points in a row going up and down in turn",
+        14,
+        14,
+        _ALTERNATING_PERMUTATIONS_OF_14 / math.factorial(14),
+        _alternating,
+    ),
     _TWO_OF_THREE,
     _FOUR_OF_FIVE,
     Rule("15 within 1σ", "fifteen points in a row within 1σ of the centre", 15, 15, _INSIDE**15, _hugging),
-    Rule("8 outside 1σ", "eight points in a row, on both sides, none within 1σ of the centre", 8, 8,
-         (1.0 - _INSIDE) ** 8 * (1.0 - 2.0 ** -7), _mixture),
+    Rule(
+        "8 outside 1σ",
+        "eight points in a row, on both sides, none within 1σ of the centre",
+        8,
+        8,
+        (1.0 - _INSIDE) ** 8 * (1.0 - 2.0**-7),
+        _mixture,
+    ),
 )
 """Nelson, Journal of Quality Technology 16 (1984) 237, doi:10.1080/00224065.1984.11978921."""
 
@@ -113,8 +139,8 @@ class RuleSet:
         """The next state and the rules that *measurement* (standardised) breaks; a missing one (NaN) is passed over."""
         if math.isnan(measurement):
             return state, ()
-        recent = (*state.recent, float(measurement))[-max(r.window for r in self.rules):]
-        broken = tuple(r for r in self.rules if len(recent) >= r.needed and r.broken_by(recent[-r.window:]))
+        recent = (*state.recent, float(measurement))[-max(r.window for r in self.rules) :]
+        broken = tuple(r for r in self.rules if len(recent) >= r.needed and r.broken_by(recent[-r.window :]))
         return RuleState(recent), broken
 
 

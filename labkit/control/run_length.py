@@ -41,8 +41,9 @@ def _one_sided(reference: float, interval: float, mean: Floats, scale: Floats, h
     return np.asarray(1.0 + reset * lengths[..., 0] + np.sum(onward * lengths[..., 1:], axis=-1))
 
 
-def cusum_average_run_length(reference: float, interval: float, *, shift: float = 0.0, head_start: float = 0.0,
-                             two_sided: bool = True) -> float:
+def cusum_average_run_length(
+    reference: float, interval: float, *, shift: float = 0.0, head_start: float = 0.0, two_sided: bool = True
+) -> float:
     """Average number of runs until a CUSUM of standard normal measurements signals.
 
     Page's integral equation, solved by Gauss–Legendre collocation (Goel and Wu); two sides combine as
@@ -62,8 +63,10 @@ def cusum_average_run_length(reference: float, interval: float, *, shift: float 
     Goel, Wu, Technometrics 13 (1971) 221; Lucas, Crosier, Technometrics 24 (1982) 199.
     """
     if head_start and two_sided:
-        raise LabkitError("the two-sided run length with a head start has no closed combination",
-                          fix="ask for two_sided=False, or simulate")
+        raise LabkitError(
+            "the two-sided run length with a head start has no closed combination",
+            fix="ask for two_sided=False, or simulate",
+        )
     one = np.ones(1)
     upper = float(_one_sided(reference, interval, shift * one, one, head_start)[0])
     if not two_sided:
@@ -93,8 +96,9 @@ def ewma_average_run_length(weight: float, width: float, *, shift: float = 0.0) 
 
 
 @lru_cache(maxsize=512)
-def cusum_false_alarm_rate(reference: float, interval: float, *, baseline_runs: int | None = None,
-                           dof: float | None = None) -> float:
+def cusum_false_alarm_rate(
+    reference: float, interval: float, *, baseline_runs: int | None = None, dof: float | None = None
+) -> float:
     """Share of healthy runs at which a two-sided CUSUM, restarted after every signal, cries wolf.
 
     For a known baseline this is 1/ARL. A baseline of n runs puts its centre wrong by N(0, 1/n) standard
@@ -121,8 +125,10 @@ def cusum_false_alarm_rate(reference: float, interval: float, *, baseline_runs: 
         return 1.0 / cusum_average_run_length(reference, interval)
     freedom = float(baseline_runs - 1 if dof is None else dof)
     if baseline_runs < 2 or freedom <= 0.0:
-        raise LabkitError(f"a baseline of {baseline_runs} runs with {freedom:g} degrees of freedom",
-                          allowed="at least 2 runs and 1 degree of freedom")
+        raise LabkitError(
+            f"a baseline of {baseline_runs} runs with {freedom:g} degrees of freedom",
+            allowed="at least 2 runs and 1 degree of freedom",
+        )
     offsets, offset_weights = np.polynomial.hermite_e.hermegauss(31)
     keep = offsets >= 0.0
     offset_weights = offset_weights[keep] * np.where(offsets[keep] == 0.0, 1.0, 2.0) / np.sqrt(2.0 * np.pi)
@@ -136,8 +142,9 @@ def cusum_false_alarm_rate(reference: float, interval: float, *, baseline_runs: 
 
 
 @lru_cache(maxsize=128)
-def cusum_interval(average_run_length: float, reference: float = 0.5, *, baseline_runs: int | None = None,
-                   dof: float | None = None) -> float:
+def cusum_interval(
+    average_run_length: float, reference: float = 0.5, *, baseline_runs: int | None = None, dof: float | None = None
+) -> float:
     """Decision interval h at which the false-alarm rate is 1/*average_run_length*.
 
     Raises
@@ -156,11 +163,12 @@ def cusum_interval(average_run_length: float, reference: float = 0.5, *, baselin
     while excess(high) > 0.0:
         low, high = high, 1.5 * high
         if high > 40.0:
-            raise LabkitError(f"a baseline of {baseline_runs} runs cannot give a CUSUM with k = {reference:g} an "
-                              f"in-control average run length of {average_run_length:g}",
-                              fix="qualify the tool with more runs, or raise k towards 3/sqrt(runs)")
+            raise LabkitError(
+                f"a baseline of {baseline_runs} runs cannot give a CUSUM with k = {reference:g} an "
+                f"in-control average run length of {average_run_length:g}",
+                fix="qualify the tool with more runs, or raise k towards 3/sqrt(runs)",
+            )
     while high - low > 1e-4 * high:
         middle = 0.5 * (low + high)
         low, high = (middle, high) if excess(middle) > 0.0 else (low, middle)
     return 0.5 * (low + high)
-

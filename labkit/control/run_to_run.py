@@ -56,12 +56,17 @@ class EwmaController(Stored):
 
     def __post_init__(self) -> None:
         if self.gain == 0.0 or not math.isfinite(self.gain):
-            raise LabkitError(f"controller gain {self.gain:g}", allowed="a finite number other than 0",
-                              fix="choose a knob that moves the output")
+            raise LabkitError(
+                f"controller gain {self.gain:g}",
+                allowed="a finite number other than 0",
+                fix="choose a knob that moves the output",
+            )
         if not (0.0 < self.weight <= 1.0 and 0.0 <= self.drift_weight <= self.weight and self.deadband >= 0.0):
-            raise LabkitError(f"controller with weight {self.weight:g}, drift weight {self.drift_weight:g}, "
-                              f"deadband {self.deadband:g}",
-                              allowed="weight above 0 and at most 1, drift weight 0 to weight, deadband at least 0")
+            raise LabkitError(
+                f"controller with weight {self.weight:g}, drift weight {self.drift_weight:g}, "
+                f"deadband {self.deadband:g}",
+                allowed="weight above 0 and at most 1, drift weight 0 to weight, deadband at least 0",
+            )
         if self.low is not None and self.high is not None and self.low > self.high:
             raise LabkitError(f"controller bounds {self.low:g} to {self.high:g}", allowed="low at most high")
 
@@ -69,8 +74,9 @@ class EwmaController(Stored):
         """The state before the first run, with *action* in force and the process on target."""
         return ControllerState(offset=self.target - self.gain * action, action=action)
 
-    def update(self, state: ControllerState, measurement: float, *,
-               action: float | None = None) -> tuple[ControllerState, float]:
+    def update(
+        self, state: ControllerState, measurement: float, *, action: float | None = None
+    ) -> tuple[ControllerState, float]:
         """The next state and the action for the next run.
 
         *action* is what was really in force if it was not ``state.action`` (a suggestion that nobody approved). A

@@ -32,8 +32,10 @@ class Stored:
         declared = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         if set(document) != set(declared):
             wrong = sorted(set(document) ^ set(declared))
-            raise LabkitError(f"stored {cls.__name__} does not match: {', '.join(wrong)}",
-                              allowed="exactly the fields " + ", ".join(declared))
+            raise LabkitError(
+                f"stored {cls.__name__} does not match: {', '.join(wrong)}",
+                allowed="exactly the fields " + ", ".join(declared),
+            )
         return cls(**{name: _restored(value, str(declared[name].type)) for name, value in document.items()})
 
 

@@ -31,9 +31,11 @@ def namespace(*arrays: Array) -> ModuleType:
         return array_api_compat.array_namespace(*concrete)
     except TypeError as error:
         kinds = sorted({type(a).__module__.split(".")[0] for a in concrete})
-        raise LabkitError(f"arrays of different libraries were mixed: {', '.join(kinds)}",
-                          allowed="one library per call",
-                          fix="convert all inputs with the same library, e.g. cupy.asarray(x)") from error
+        raise LabkitError(
+            f"arrays of different libraries were mixed: {', '.join(kinds)}",
+            allowed="one library per call",
+            fix="convert all inputs with the same library, e.g. cupy.asarray(x)",
+        ) from error
 
 
 def device_of(array: Array) -> Any:

@@ -59,16 +59,20 @@ def citations(dataset: xr.Dataset) -> str:
     """
     name = dataset.attrs.get("process")
     if not name:
-        raise LabkitError("this dataset does not say which process made it",
-                          allowed='a result with attrs["process"] and attrs["references"]',
-                          fix="cite the result itself; arithmetic on it may drop attributes")
+        raise LabkitError(
+            "this dataset does not say which process made it",
+            allowed='a result with attrs["process"] and attrs["references"]',
+            fix="cite the result itself; arithmetic on it may drop attributes",
+        )
     keys = str(dataset.attrs.get("references", "")).split()
     entries = _references(name) if keys else {}
     missing = [key for key in keys if key not in entries]
     if missing:
-        raise LabkitError(f"process {name!r} has no reference {', '.join(missing)}",
-                          allowed=", ".join(entries) or "none",
-                          fix="use the version of the process that made the dataset; see its attrs['versions']")
+        raise LabkitError(
+            f"process {name!r} has no reference {', '.join(missing)}",
+            allowed=", ".join(entries) or "none",
+            fix="use the version of the process that made the dataset; see its attrs['versions']",
+        )
     return "\n".join(reference(entries[key]) for key in keys)
 
 

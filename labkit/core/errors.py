@@ -52,8 +52,9 @@ class Problem:
 class RecipeError(LabkitError):
     """A recipe was refused; ``problems`` lists every refused field."""
 
-    def __init__(self, what: str, problems: tuple[Problem, ...] = (), *, allowed: str | None = None,
-                 fix: str | None = None) -> None:
+    def __init__(
+        self, what: str, problems: tuple[Problem, ...] = (), *, allowed: str | None = None, fix: str | None = None
+    ) -> None:
         self.problems = problems
         super().__init__(what, allowed=allowed, fix=fix)
 

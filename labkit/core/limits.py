@@ -65,5 +65,8 @@ class Violation:
 
 def violations(limits: Iterable[Limit], values: Mapping[str, float]) -> tuple[Violation, ...]:
     """Every limit in *limits* that *values* breaks; quantities without a value are not judged here."""
-    return tuple(Violation(limit, values[limit.quantity]) for limit in limits
-                 if limit.quantity in values and limit.excess(values[limit.quantity]) > 0.0)
+    return tuple(
+        Violation(limit, values[limit.quantity])
+        for limit in limits
+        if limit.quantity in values and limit.excess(values[limit.quantity]) > 0.0
+    )

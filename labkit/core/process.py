@@ -112,7 +112,9 @@ class Condition(Strict):
         """The number at *path*; a mapping entry that is absent reads as the mapping's nominal (1 for gains, else 0)."""
         head, _, key = path.partition(".")
         if head not in type(self).model_fields:
-            raise LabkitError(f"{type(self).__name__} has no field {head!r}", allowed=", ".join(type(self).model_fields))
+            raise LabkitError(
+                f"{type(self).__name__} has no field {head!r}", allowed=", ".join(type(self).model_fields)
+            )
         found = getattr(self, head)
         if key:
             return float(found.get(key, 1.0 if head.endswith("gain") else 0.0))
@@ -186,8 +188,9 @@ class Process(abc.ABC):
         """A full load of blank wafers for *recipe* (dims ``slot``, ``site``)."""
 
     @abc.abstractmethod
-    def simulate(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None,
-                 seed: int = 0) -> xr.Dataset:
+    def simulate(
+        self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0
+    ) -> xr.Dataset:
         """Quasi-steady physics: what *recipe* does to *wafer* on equipment in *condition*. Pure, noise-free."""
 
     @abc.abstractmethod

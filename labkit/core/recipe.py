@@ -27,8 +27,9 @@ def knob(default: Any = ..., *, units: str = "1", description: str, **constraint
 class Strict(BaseModel):
     """Base of every frozen model in a recipe or contract: unknown fields are refused, NaN and infinity too."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=10_000,
-                              ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=10_000, ser_json_inf_nan="constants"
+    )
 
 
 class RecipeStatus(StrEnum):
@@ -50,7 +51,9 @@ class Recipe(Strict):
     unhashed: ClassVar[frozenset[str]] = frozenset({"status", "metadata", "notes"})
 
     name: str = knob(
-        description="Recipe name, unique with version within an organisation", min_length=1, max_length=200,
+        description="Recipe name, unique with version within an organisation",
+        min_length=1,
+        max_length=200,
         pattern=r"^[^\x00-\x1f\x7f]+$",
     )
     version: int = knob(1, description="Version; a changed recipe is a new version", ge=1, le=1_000_000)
@@ -136,16 +139,21 @@ class Recipe(Strict):
             try:
                 found = found[int(part)] if isinstance(found, list) else found[part]
             except (KeyError, IndexError, ValueError, TypeError):
-                raise RecipeError(f"recipe {self.name!r} has no field {path!r}",
-                                  allowed=", ".join(list(dict(leaves(self.model_dump(mode="json"))))[:20])) from None
+                raise RecipeError(
+                    f"recipe {self.name!r} has no field {path!r}",
+                    allowed=", ".join(list(dict(leaves(self.model_dump(mode="json"))))[:20]),
+                ) from None
         return found
 
     def diff(self, other: Recipe) -> tuple[Change, ...]:
         """What differs in *other*, field by field, ignoring status, metadata and notes."""
         mine = dict(leaves(self.model_dump(mode="json", exclude=set(self.unhashed))))
         theirs = dict(leaves(other.model_dump(mode="json", exclude=set(self.unhashed))))
-        return tuple(Change(path, mine.get(path), theirs.get(path))
-                     for path in dict.fromkeys([*mine, *theirs]) if mine.get(path) != theirs.get(path))
+        return tuple(
+            Change(path, mine.get(path), theirs.get(path))
+            for path in dict.fromkeys([*mine, *theirs])
+            if mine.get(path) != theirs.get(path)
+        )
 
 
 class Change(Strict):
@@ -189,11 +197,16 @@ def read_document(source: str | Path) -> dict[str, Any]:
     if len(text) > _MAX_DOCUMENT:
         raise RecipeError(f"{where}recipe of more than {_MAX_DOCUMENT} characters", allowed=f"at most {_MAX_DOCUMENT}")
     try:
-        document = json.loads(_COMMENT.sub(lambda hit: hit[0] if hit[0].startswith('"') else " ", text),
-                              parse_constant=_refuse_constant, object_pairs_hook=_without_duplicates)
+        document = json.loads(
+            _COMMENT.sub(lambda hit: hit[0] if hit[0].startswith('"') else " ", text),
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_without_duplicates,
+        )
     except json.JSONDecodeError as error:
-        raise RecipeError(f"{where}not JSON at line {error.lineno}, column {error.colno}: {error.msg}",
-                          fix="correct the syntax there; comments // and /* */ are allowed") from None
+        raise RecipeError(
+            f"{where}not JSON at line {error.lineno}, column {error.colno}: {error.msg}",
+            fix="correct the syntax there; comments // and /* */ are allowed",
+        ) from None
     except RecursionError:
         raise RecipeError(f"{where}nested too deeply", allowed="a few levels, as in the schema") from None
     except RecipeError as error:
@@ -222,8 +235,12 @@ def _misread(given: Any, kept: Any, path: str = "") -> Iterator[Problem]:
 def _deeper_than(levels: int, document: Any) -> bool:
     layer = [document]
     for _ in range(levels):
-        layer = [child for node in layer if isinstance(node, Mapping | list | tuple)
-                 for child in (node.values() if isinstance(node, Mapping) else node)]
+        layer = [
+            child
+            for node in layer
+            if isinstance(node, Mapping | list | tuple)
+            for child in (node.values() if isinstance(node, Mapping) else node)
+        ]
     return bool(layer)
 
 
@@ -280,8 +297,12 @@ def refusal(error: ValidationError, *, what: str) -> RecipeError:
 
 
 def _allowed(kind: str, context: Mapping[str, Any], message: str) -> tuple[str, str]:
-    bounds = {"greater_than": ("gt", "above"), "greater_than_equal": ("ge", "at least"),
-              "less_than": ("lt", "below"), "less_than_equal": ("le", "at most")}
+    bounds = {
+        "greater_than": ("gt", "above"),
+        "greater_than_equal": ("ge", "at least"),
+        "less_than": ("lt", "below"),
+        "less_than_equal": ("le", "at most"),
+    }
     if kind in bounds:
         key, word = bounds[kind]
         return f"{word} {context[key]}", f"set a value {word} {context[key]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -18,7 +18,7 @@ class PluginWarning(UserWarning):
     """A plug-in could not be used and was skipped."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _entries(group: str) -> dict[str, EntryPoint]:
     if group not in GROUPS:
         raise PluginError(f"no plug-in group {group!r}", allowed=", ".join(GROUPS))
@@ -26,8 +26,11 @@ def _entries(group: str) -> dict[str, EntryPoint]:
     for entry in sorted(entry_points(group=group), key=lambda e: (not e.value.startswith("labkit."), e.name)):
         if entry.name in found:
             if found[entry.name].value != entry.value:
-                warnings.warn(f"plug-in {entry.value!r} also calls itself {entry.name!r} in {group}; it is skipped",
-                              PluginWarning, stacklevel=3)
+                warnings.warn(
+                    f"plug-in {entry.value!r} also calls itself {entry.name!r} in {group}; it is skipped",
+                    PluginWarning,
+                    stacklevel=3,
+                )
             continue
         found[entry.name] = entry
     return found
@@ -38,7 +41,7 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(sorted(_entries(group)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(group: str, name: str) -> Any:
     """The object that plug-in *name* of *group* provides.
 
@@ -49,14 +52,18 @@ def load(group: str, name: str) -> Any:
     """
     entries = _entries(group)
     if name not in entries:
-        raise PluginError(f"no {group.removeprefix('labkit.').rstrip('s')} called {name!r}",
-                          allowed=", ".join(sorted(entries)) or "none installed",
-                          fix="install the package that provides it")
+        raise PluginError(
+            f"no {group.removeprefix('labkit.').rstrip('s')} called {name!r}",
+            allowed=", ".join(sorted(entries)) or "none installed",
+            fix="install the package that provides it",
+        )
     try:
         return entries[name].load()
     except Exception as error:
-        raise PluginError(f"plug-in {name!r} ({entries[name].value}) cannot be loaded: {type(error).__name__}: {error}",
-                          fix="repair or uninstall the package that provides it") from error
+        raise PluginError(
+            f"plug-in {name!r} ({entries[name].value}) cannot be loaded: {type(error).__name__}: {error}",
+            fix="repair or uninstall the package that provides it",
+        ) from error
 
 
 def available(group: str) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def available(group: str) -> dict[str, Any]:
     return loaded
 
 
-@lru_cache(maxsize=None)
+@cache
 def process(name: str) -> Process:
     """The process called *name* (one stateless instance).
 
@@ -84,8 +91,10 @@ def process(name: str) -> Process:
     if not isinstance(instance, Process):
         raise PluginError(f"plug-in {name!r} is a {type(instance).__name__}, not a labkit.core.process.Process")
     if instance.name != name or instance.recipe_type.process != name:
-        raise PluginError(f"plug-in {name!r} calls itself {instance.name!r} and its recipes {instance.recipe_type.process!r}",
-                          allowed="one name in the entry point, the process and the recipe type")
+        raise PluginError(
+            f"plug-in {name!r} calls itself {instance.name!r} and its recipes {instance.recipe_type.process!r}",
+            allowed="one name in the entry point, the process and the recipe type",
+        )
     return instance
 
 
@@ -111,12 +120,16 @@ def recipe_from(document: dict[str, Any]) -> Recipe:
     named = document.get("process")
     if named is not None:
         if not isinstance(named, str) or named not in names("labkit.processes"):
-            raise RecipeError(f"recipe names process {str(named)[:80]!r}, which is not installed",
-                              allowed=", ".join(names("labkit.processes")), fix="correct \"process\" in the file")
+            raise RecipeError(
+                f"recipe names process {str(named)[:80]!r}, which is not installed",
+                allowed=", ".join(names("labkit.processes")),
+                fix='correct "process" in the file',
+            )
         return process(named).parse(document)
     candidates = [p for p in processes().values() if p.recognises(document)]
     if len(candidates) == 1:
         return candidates[0].parse(document)
     seen = "no process recognises" if not candidates else f"{', '.join(p.name for p in candidates)} all recognise"
-    raise RecipeError(f"{seen} this recipe", allowed=", ".join(names("labkit.processes")),
-                      fix='add "process": "<name>" to the file')
+    raise RecipeError(
+        f"{seen} this recipe", allowed=", ".join(names("labkit.processes")), fix='add "process": "<name>" to the file'
+    )

@@ -23,8 +23,11 @@ def resource(name: str) -> Path:
     """
     parts = PurePosixPath(name).parts
     if not parts or parts[0] not in ("data", "pipelines") or ".." in parts:
-        raise LabkitError(f"{name!r} cannot be a resource", allowed="a path that begins with data/ or pipelines/",
-                          fix='for example resource("data/recipes")')
+        raise LabkitError(
+            f"{name!r} cannot be a resource",
+            allowed="a path that begins with data/ or pipelines/",
+            fix='for example resource("data/recipes")',
+        )
     for root in _ROOTS:
         found = root.joinpath(*parts)
         if found.exists():

@@ -51,7 +51,9 @@ class DatasetSchema:
                     if not expected.optional:
                         found.append(f"{group} {expected.name!r} is missing")
                     continue
-                found.extend(f"{group} {expected.name!r} {line}" for line in _departures(expected, dataset[expected.name]))
+                found.extend(
+                    f"{group} {expected.name!r} {line}" for line in _departures(expected, dataset[expected.name])
+                )
         return found
 
     def check(self, dataset: xr.Dataset) -> xr.Dataset:
@@ -64,8 +66,10 @@ class DatasetSchema:
         """
         found = self.problems(dataset)
         if found:
-            raise SchemaError(f"Dataset does not keep the schema {self.name!r}: " + "; ".join(found),
-                              fix="see the schema's variables: " + ", ".join(v.name for v in self.variables))
+            raise SchemaError(
+                f"Dataset does not keep the schema {self.name!r}: " + "; ".join(found),
+                fix="see the schema's variables: " + ", ".join(v.name for v in self.variables),
+            )
         return dataset
 
     def describe(self, dataset: xr.Dataset) -> xr.Dataset:
@@ -83,7 +87,11 @@ def _departures(expected: Variable, found: xr.DataArray) -> list[str]:
     if tuple(found.dims) != expected.dims:
         lines.append(f"has dims {tuple(found.dims)}, not {expected.dims}")
     kind = found.dtype.kind
-    if kind != expected.kind and not (expected.kind == "i" and kind == "u") and not (expected.kind == "U" and kind in "OT"):
+    if (
+        kind != expected.kind
+        and not (expected.kind == "i" and kind == "u")
+        and not (expected.kind == "U" and kind in "OT")
+    ):
         lines.append(f"has dtype {found.dtype}, not kind {expected.kind!r}")
     units = found.attrs.get("units")
     if units is None:

@@ -21,15 +21,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     organisation: str = Field("default", min_length=1, max_length=200, description="Organisation that owns new rows")
-    database_url: str | None = Field(None, description="SQLAlchemy URL of the catalogue; none: SQLite in the lab folder")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy URL of the catalogue; none: SQLite in the lab folder"
+    )
     storage_url: str | None = Field(None, description="fsspec URL of finished runs; none: the lab folder")
     dask: str = Field("threads", description="'threads', 'processes', 'local', or a scheduler address tcp://…")
     workers: int = Field(0, ge=0, le=4096, description="Workers for 'processes' and 'local'; 0: one per core")
     prediction_level: float = Field(0.95, gt=0.5, lt=1.0, description="Level of the predicted intervals")
-    false_alarm_rate: float = Field(0.002, gt=0.0, le=0.1,
-                                    description="Chance per healthy run that any chart of the judge alarms")
+    false_alarm_rate: float = Field(
+        0.002, gt=0.0, le=0.1, description="Chance per healthy run that any chart of the judge alarms"
+    )
     baseline_runs: int = Field(10, ge=5, le=1000, description="Runs that a baseline is frozen from")
-    telemetry_block: int = Field(600, ge=1, le=1_000_000, description="Samples per telemetry block from a simulated tool")
+    telemetry_block: int = Field(
+        600, ge=1, le=1_000_000, description="Samples per telemetry block from a simulated tool"
+    )
 
 
 def load_settings(folder: Path) -> Settings:
@@ -54,6 +59,11 @@ def load_settings(folder: Path) -> Settings:
     try:
         return Settings.model_validate(values)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, d['loc']))} = {d['input']!r}: {d['msg']}" for d in error.errors(include_url=False)]
-        raise SettingsError("settings were refused: " + "; ".join(lines), allowed=", ".join(Settings.model_fields),
-                            fix=f"edit {path} or unset the LABKIT_ variable") from None
+        lines = [
+            f"{'.'.join(map(str, d['loc']))} = {d['input']!r}: {d['msg']}" for d in error.errors(include_url=False)
+        ]
+        raise SettingsError(
+            "settings were refused: " + "; ".join(lines),
+            allowed=", ".join(Settings.model_fields),
+            fix=f"edit {path} or unset the LABKIT_ variable",
+        ) from None

@@ -104,5 +104,3 @@ class Tool(Protocol):
 
     def supports(self, recipe: Recipe) -> bool:
         """Whether the tool can run *recipe*."""
-
-

@@ -50,8 +50,11 @@ def _parsed(units: str) -> Any:
     for spelling in dict.fromkeys((units, _UDUNITS_POWER.sub(r"**\1", units))):
         with suppress(Exception):
             return registry().parse_units(spelling)
-    raise UnitError(f"unknown unit {units!r}", allowed="UDUNITS spelling such as 'nm', 'nm/min', 'degC', 'mJ/cm2'",
-                    fix="correct attrs['units']")
+    raise UnitError(
+        f"unknown unit {units!r}",
+        allowed="UDUNITS spelling such as 'nm', 'nm/min', 'degC', 'mJ/cm2'",
+        fix="correct attrs['units']",
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -77,6 +80,8 @@ def convert(value: Any, source: str, target: str) -> Any:
     if source == target:
         return value
     if not same_dimension(source, target):
-        raise UnitError(f"cannot turn {source!r} into {target!r}: they measure different things",
-                        allowed=f"units of dimension {_parsed(target).dimensionality}")
+        raise UnitError(
+            f"cannot turn {source!r} into {target!r}: they measure different things",
+            allowed=f"units of dimension {_parsed(target).dimensionality}",
+        )
     return registry().Quantity(value, _parsed(source)).to(_parsed(target)).magnitude

@@ -38,6 +38,7 @@ def wait(coroutine: Coroutine[Any, Any, T], timeout_s: float | None = None) -> T
 
 def iterate(stream: AsyncIterator[T]) -> Iterator[T]:
     """The items of an asynchronous *stream*, one by one, for a plain ``for`` loop."""
+
     async def following() -> tuple[bool, Any]:
         try:
             return True, await anext(stream)

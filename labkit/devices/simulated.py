@@ -38,8 +38,16 @@ class SimulatedTool:
         Telemetry samples per block.
     """
 
-    def __init__(self, name: str, process: Process, *, seed: int = 0, condition: Condition | None = None,
-                 memory: Path | None = None, block: int = 600) -> None:
+    def __init__(
+        self,
+        name: str,
+        process: Process,
+        *,
+        seed: int = 0,
+        condition: Condition | None = None,
+        memory: Path | None = None,
+        block: int = 600,
+    ) -> None:
         self.name = name
         self.process = process.name
         self._chapter = process
@@ -77,8 +85,10 @@ class SimulatedTool:
     async def configure(self, recipe: Recipe) -> None:
         """Load *recipe*; refused while running, latched, or if the process differs."""
         if self._state not in (ToolState.IDLE, ToolState.CONFIGURED, ToolState.DONE, ToolState.STOPPED):
-            raise ToolError(f"{self.name} is {self._state} and cannot be configured",
-                            fix="reset it first" if self._latched else "connect it, or wait for the run to end")
+            raise ToolError(
+                f"{self.name} is {self._state} and cannot be configured",
+                fix="reset it first" if self._latched else "connect it, or wait for the run to end",
+            )
         if not self.supports(recipe):
             raise ToolError(f"{self.name} is a {self.process} tool and cannot run a {recipe.process} recipe")
         self._recall()
@@ -98,12 +108,16 @@ class SimulatedTool:
         if run_id == self._run_id:
             return
         if fence < self._fence:
-            raise ToolError(f"{self.name} has seen fence {self._fence}; {fence} is older", fix="the run was taken over: stop")
+            raise ToolError(
+                f"{self.name} has seen fence {self._fence}; {fence} is older", fix="the run was taken over: stop"
+            )
         if self._state is not ToolState.CONFIGURED or self._recipe is None:
             raise ToolError(f"{self.name} is {self._state}, not configured", fix="configure it with the recipe first")
         if self._recipe.content_hash != recipe_hash:
-            raise ToolError(f"{self.name} holds recipe {self._recipe.content_hash[:12]}, not {recipe_hash[:12]}",
-                            fix="configure it with the recipe that was approved")
+            raise ToolError(
+                f"{self.name} holds recipe {self._recipe.content_hash[:12]}, not {recipe_hash[:12]}",
+                fix="configure it with the recipe that was approved",
+            )
         if self._wafer is None:
             raise ToolError(f"{self.name} has no wafers loaded", fix="await tool.load(wafers)")
         open_interlocks = [name for name, closed in (await self.interlocks()).items() if not closed]
@@ -113,9 +127,11 @@ class SimulatedTool:
         condition = self.condition_at(self._run_count)
         self._twin = self._chapter.twin(self._recipe, self._wafer, condition=condition, seed=self._stream(_RUN_STREAM))
         self._run_id, self._fence, self._state = run_id, fence, ToolState.RUNNING
-        self._truth[run_id] = {"run_number": self._run_count, "condition": condition.model_dump(mode="json"),
-                               "faults": [f.model_dump(mode="json") for f in self._faults
-                                          if f.shift_at(self._run_count) is not None]}
+        self._truth[run_id] = {
+            "run_number": self._run_count,
+            "condition": condition.model_dump(mode="json"),
+            "faults": [f.model_dump(mode="json") for f in self._faults if f.shift_at(self._run_count) is not None],
+        }
         self._resumed.set()
         self._log_truth(run_id)
         self._remember()
@@ -168,8 +184,14 @@ class SimulatedTool:
     async def status(self) -> ToolStatus:
         """State, run and progress at this moment."""
         progress = 0.0 if self._twin is None else self._twin.done / max(self._twin.samples, 1)
-        return ToolStatus(tool=self.name, state=self._state, run_id=self._run_id, progress=progress, latched=self._latched,
-                          recipe_hash=None if self._recipe is None else self._recipe.content_hash)
+        return ToolStatus(
+            tool=self.name,
+            state=self._state,
+            run_id=self._run_id,
+            progress=progress,
+            latched=self._latched,
+            recipe_hash=None if self._recipe is None else self._recipe.content_hash,
+        )
 
     async def unload(self) -> xr.Dataset:
         """The wafers as they really are now, exact; refused while running."""
@@ -272,15 +294,21 @@ class SimulatedTool:
             self._faults = [Fault.model_validate(f) for f in kept["faults"]]
             self._condition = self._chapter.condition_type.model_validate(kept["condition"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Corrupted(f"{self._memory}: what {self.name} remembers cannot be read ({type(error).__name__})",
-                            fix="restore the file from a backup, or remove it: the tool then starts as new") from None
+            raise Corrupted(
+                f"{self._memory}: what {self.name} remembers cannot be read ({type(error).__name__})",
+                fix="restore the file from a backup, or remove it: the tool then starts as new",
+            ) from None
 
     def _remember(self) -> None:
         if self._memory is None:
             return
-        kept = {"run_count": self._run_count, "latched": self._latched, "fence": self._fence,
-                "faults": [f.model_dump(mode="json") for f in self._faults],
-                "condition": self._condition.model_dump(mode="json")}
+        kept = {
+            "run_count": self._run_count,
+            "latched": self._latched,
+            "fence": self._fence,
+            "faults": [f.model_dump(mode="json") for f in self._faults],
+            "condition": self._condition.model_dump(mode="json"),
+        }
         self._memory.parent.mkdir(parents=True, exist_ok=True)
         aside = self._memory.with_suffix(".new")
         aside.write_text(json.dumps(kept), encoding="utf-8")

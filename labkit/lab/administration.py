@@ -15,8 +15,10 @@ from labkit.store import audit, backup, recovery, tables
 def counts(place: Workplace) -> dict[str, int]:
     """Rows of the main tables."""
     with place.catalogue.read() as tx:
-        found = {name: int(tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()) for name, table in (
-            ("runs", tables.runs), ("recipes", tables.recipes), ("tools", tables.tools))}
+        found = {
+            name: int(tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one())
+            for name, table in (("runs", tables.runs), ("recipes", tables.recipes), ("tools", tables.tools))
+        }
         open_entries = tx.select(tables.quarantine, tables.quarantine.c.resolved_at.is_(None))
     return {**found, "quarantined": len(open_entries)}
 
@@ -24,7 +26,9 @@ def counts(place: Workplace) -> dict[str, int]:
 def quarantined(place: Workplace) -> list[dict[str, Any]]:
     """Everything set aside and not yet resolved."""
     with place.catalogue.read() as tx:
-        return tx.select(tables.quarantine, tables.quarantine.c.resolved_at.is_(None), order=[tables.quarantine.c.number])
+        return tx.select(
+            tables.quarantine, tables.quarantine.c.resolved_at.is_(None), order=[tables.quarantine.c.number]
+        )
 
 
 def verify(place: Workplace) -> list[dict[str, Any]]:
@@ -34,8 +38,10 @@ def verify(place: Workplace) -> list[dict[str, Any]]:
         audit.verify(place.catalogue)
     except Corrupted as error:
         found.append({"kind": "audit", "subject": "audit log", "reason": error.what})
-    found += [{"kind": "run", "subject": finding.run, "reason": finding.what}
-              for finding in recovery.check(place.catalogue, place.folders)]
+    found += [
+        {"kind": "run", "subject": finding.run, "reason": finding.what}
+        for finding in recovery.check(place.catalogue, place.folders)
+    ]
     return found
 
 

@@ -30,15 +30,25 @@ def require_name(what: str, value: str | None, *, longest: int = 100) -> None:
     if value is None:
         return
     if not (isinstance(value, str) and value.isprintable() and 0 < len(value.encode()) <= longest):
-        raise LabkitError(f"{what} {str(value)[:60]!r} cannot be a name", allowed=f"1 to {longest} printable characters")
+        raise LabkitError(
+            f"{what} {str(value)[:60]!r} cannot be a name", allowed=f"1 to {longest} printable characters"
+        )
 
 
 def save_recipe(tx: Transaction, recipe: Recipe, *, parent_version: int | None = None) -> Recipe:
     """Keep *recipe* as a draft and return it as stored."""
     known = tx.find(tables.recipes, name=recipe.name, version=recipe.version)
-    row = recipes.save(tx, recipe.model_dump(mode="json"), name=recipe.name, version=recipe.version, process=recipe.process,
-                       content_hash=recipe.content_hash, hazard_level=recipe.safety_hazard_level,
-                       parent_version=parent_version, notes=recipe.notes)
+    row = recipes.save(
+        tx,
+        recipe.model_dump(mode="json"),
+        name=recipe.name,
+        version=recipe.version,
+        process=recipe.process,
+        content_hash=recipe.content_hash,
+        hazard_level=recipe.safety_hazard_level,
+        parent_version=parent_version,
+        notes=recipe.notes,
+    )
     if known is None:
         audit.append(tx, "recipe.save", f"{recipe.name} v{recipe.version}", {"hash": recipe.content_hash})
     return _recipe(row)
@@ -51,8 +61,11 @@ def load_recipe(tx: Transaction, name: str, version: int | None) -> Recipe:
 
 def status_of(tx: Transaction, recipe: Recipe) -> RecipeStatus:
     """Status of exactly this content in this lab; a draft if it is not stored."""
-    states = {row["status"] for row in recipes.by_hash(tx, recipe.content_hash)
-              if (row["name"], row["version"]) == (recipe.name, recipe.version)}
+    states = {
+        row["status"]
+        for row in recipes.by_hash(tx, recipe.content_hash)
+        if (row["name"], row["version"]) == (recipe.name, recipe.version)
+    }
     return RecipeStatus(states.pop()) if states else RecipeStatus.DRAFT
 
 
@@ -79,16 +92,27 @@ def accept(tx: Transaction, suggestion: str) -> Recipe:
     recipe = load_recipe(tx, row["recipe_name"], row["recipe_version"])
     version = recipes.latest_version(tx, recipe.name) + 1
     draft = recipe.changed({**row["changes"], "version": version})
-    audit.append(tx, "suggestion.accept", suggestion, {"recipe": recipe.name, "version": version, "changes": row["changes"]})
-    return save_recipe(tx, draft.model_copy(update={"status": RecipeStatus.DRAFT, "notes": recipe.notes}),
-                       parent_version=recipe.version)
+    audit.append(
+        tx, "suggestion.accept", suggestion, {"recipe": recipe.name, "version": version, "changes": row["changes"]}
+    )
+    return save_recipe(
+        tx,
+        draft.model_copy(update={"status": RecipeStatus.DRAFT, "notes": recipe.notes}),
+        parent_version=recipe.version,
+    )
 
 
 def save_profile(tx: Transaction, process: Process, profile: ConstraintProfile) -> int:
     """Keep a constraint profile as its next version."""
     require_quantities(process, profile.built())
-    version = learning.keep_profile(tx, profile.name, process=profile.process, tool=profile.tool, product=profile.product,
-                                    document=profile.model_dump(mode="json"))
+    version = learning.keep_profile(
+        tx,
+        profile.name,
+        process=profile.process,
+        tool=profile.tool,
+        product=profile.product,
+        document=profile.model_dump(mode="json"),
+    )
     audit.append(tx, "profile.save", profile.name, {"version": version})
     return version
 

@@ -122,9 +122,14 @@ class Run:
     @property
     def provenance(self) -> dict[str, Any]:
         """Versions, device, seed, sources and caveats of the run's numbers."""
-        return {**(self._row["provenance"] or {}), "origin": self._row["origin"], "qualified": self._row["qualified"],
-                "recipe_hash": self._row["recipe_hash"], "folder_checksum": self._row["folder_checksum"],
-                "operator": self._row["operator"]}
+        return {
+            **(self._row["provenance"] or {}),
+            "origin": self._row["origin"],
+            "qualified": self._row["qualified"],
+            "recipe_hash": self._row["recipe_hash"],
+            "folder_checksum": self._row["folder_checksum"],
+            "operator": self._row["operator"],
+        }
 
     @property
     def transitions(self) -> Listing:
@@ -136,18 +141,25 @@ class Run:
     def violations(self) -> Listing:
         """Limits that the run broke, at pre-flight or by its result."""
         with self._place.catalogue.read() as tx:
-            return Listing(f"limits broken by run {self.seq}", ("stage", "severity", "message"), rows.violations(tx, self.id))
+            return Listing(
+                f"limits broken by run {self.seq}", ("stage", "severity", "message"), rows.violations(tx, self.id)
+            )
 
     def facts(self) -> dict[str, str]:
         """What its representation shows: state, recipe, tool, lot, start, and why or what was judged."""
         row = self._row
-        facts = {"state": self.status,
-                 "recipe": f"{row['recipe_name']} v{row['recipe_version']} ({str(row['recipe_hash'])[:10]})",
-                 "tool": f"{row['tool']} ({row['origin']}{', qualified' if row['qualified'] else ''})",
-                 "lot": str(row["lot"] or "–"), "started": f"{row['started']:%Y-%m-%d %H:%M:%S}" if row["started"] else "–"}
+        facts = {
+            "state": self.status,
+            "recipe": f"{row['recipe_name']} v{row['recipe_version']} ({str(row['recipe_hash'])[:10]})",
+            "tool": f"{row['tool']} ({row['origin']}{', qualified' if row['qualified'] else ''})",
+            "lot": str(row["lot"] or "–"),
+            "started": f"{row['started']:%Y-%m-%d %H:%M:%S}" if row["started"] else "–",
+        }
         if row["preflight"] is not None and self.state == "BLOCKED":
             facts["refused"] = "; ".join(row["preflight"]["reasons"])
-            facts["offered"] = "; ".join(f"{c['path']} {c['before']} → {c['after']}" for c in row["preflight"]["offer"]) or "nothing"
+            facts["offered"] = (
+                "; ".join(f"{c['path']} {c['before']} → {c['after']}" for c in row["preflight"]["offer"]) or "nothing"
+            )
         elif self.reason:
             facts["reason"] = self.reason
         if self.judgement is not None:
@@ -159,11 +171,15 @@ class Run:
         return facts
 
     def __repr__(self) -> str:
-        return "\n".join([f"run {self.seq} · {self.id}", *(f"  {name:10} {value}" for name, value in self.facts().items())])
+        return "\n".join(
+            [f"run {self.seq} · {self.id}", *(f"  {name:10} {value}" for name, value in self.facts().items())]
+        )
 
     def _repr_html_(self) -> str:
-        body = "".join(f"<tr><th style='text-align:left'>{html.escape(n)}</th><td style='text-align:left'>{html.escape(v)}</td></tr>"
-                       for n, v in self.facts().items())
+        body = "".join(
+            f"<tr style='text-align:left'><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in self.facts().items()
+        )
         return f"<table><caption>run {self.seq} · {html.escape(self.id)}</caption><tbody>{body}</tbody></table>"
 
 

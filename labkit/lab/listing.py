@@ -16,8 +16,15 @@ _SHOWN = 30
 class Listing(Sequence[Mapping[str, Any]]):
     """Rows under named columns. Iterating gives mappings; :meth:`to_pandas` gives everything for analysis."""
 
-    def __init__(self, title: str, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], *, more: bool = False,
-                 after: str | None = None) -> None:
+    def __init__(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        more: bool = False,
+        after: str | None = None,
+    ) -> None:
         self.title = title
         self.columns = tuple(columns)
         self.rows = list(rows)
@@ -51,10 +58,14 @@ class Listing(Sequence[Mapping[str, Any]]):
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{html.escape(c)}</th>" for c in self.columns)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(_text(row.get(c)))}</td>" for c in self.columns) + "</tr>"
-                       for row in self.rows[:_SHOWN])
-        return (f"<table><caption>{html.escape(self._heading())}</caption><thead><tr>{head}</tr></thead>"
-                f"<tbody>{body}</tbody></table>")
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_text(row.get(c)))}</td>" for c in self.columns) + "</tr>"
+            for row in self.rows[:_SHOWN]
+        )
+        return (
+            f"<table><caption>{html.escape(self._heading())}</caption><thead><tr>{head}</tr></thead>"
+            f"<tbody>{body}</tbody></table>"
+        )
 
     def _heading(self) -> str:
         count = f"{len(self.rows)}" + ("+" if self.more else "")

@@ -43,8 +43,10 @@ def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | Non
         if not (root / MARKER).exists():
             _found(root, create)
     except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(f"{str(folder)[:200]!r} cannot be a lab ({getattr(error, 'strerror', None) or error})",
-                         fix="choose a folder you may write") from None
+        raise StoreError(
+            f"{str(folder)[:200]!r} cannot be a lab ({getattr(error, 'strerror', None) or error})",
+            fix="choose a folder you may write",
+        ) from None
     settings = load_settings(root)
     acting = principal or Principal.local(settings.organisation)
     owner = new_id()
@@ -57,7 +59,9 @@ def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | Non
         recover(place)
     except (OSError, Timeout) as error:
         catalogue.close()
-        raise StoreError(f"lab {root} cannot be written ({error})", fix="make the folder writable, or open a copy") from None
+        raise StoreError(
+            f"lab {root} cannot be written ({error})", fix="make the folder writable, or open a copy"
+        ) from None
     except BaseException:
         catalogue.close()
         raise
@@ -69,7 +73,10 @@ def _found(root: Path, create: bool) -> None:
     if root.exists() and not root.is_dir():
         raise StoreError(f"{root} is a file, not a folder", fix="choose another folder")
     if not create:
-        raise NotFound(f"no lab in {root}", fix=f'create one with labkit.open("{root}"), or run a recipe: labkit --lab {root} run …')
+        raise NotFound(
+            f"no lab in {root}",
+            fix=f'create one with labkit.open("{root}"), or run a recipe: labkit --lab {root} run …',
+        )
     if root.exists() and any(root.iterdir()) and not (root / CATALOGUE).exists():
         raise StoreError(f"{root} holds other files and is not a lab", fix="choose a new or empty folder")
     root.mkdir(parents=True, exist_ok=True)

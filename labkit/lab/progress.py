@@ -14,7 +14,10 @@ def progress_bar(title: str, *, shown: bool) -> Iterator[Callable[[float, str], 
         return
     from tqdm.auto import tqdm
 
-    with tqdm(total=100.0, desc=title, unit="%", bar_format="{desc}: {percentage:3.0f}% |{bar}| {postfix}", leave=False) as bar:
+    with tqdm(
+        total=100.0, desc=title, unit="%", bar_format="{desc}: {percentage:3.0f}% |{bar}| {postfix}", leave=False
+    ) as bar:
+
         def report(percent: float, step: str) -> None:
             bar.set_postfix_str(step, refresh=False)
             bar.update(percent - bar.n)

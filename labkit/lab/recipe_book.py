@@ -24,8 +24,11 @@ class RecipeBook(OpenLab):
 
     def processes(self) -> Listing:
         """Installed processes."""
-        return Listing("processes", ("name", "title", "safe_state"), [
-            {"name": p.name, "title": p.title, "safe_state": p.safe_state} for p in registry.processes().values()])
+        return Listing(
+            "processes",
+            ("name", "title", "safe_state"),
+            [{"name": p.name, "title": p.title, "safe_state": p.safe_state} for p in registry.processes().values()],
+        )
 
     def save_recipe(self, recipe: Recipe) -> Recipe:
         """Keep *recipe* as a draft; saving the same again changes nothing, an approved version cannot be changed."""
@@ -40,11 +43,15 @@ class RecipeBook(OpenLab):
     def recipes(self) -> Listing:
         """Stored recipes."""
         with self._place.catalogue.read() as tx:
-            return Listing("recipes", ("name", "version", "process", "status", "author", "approved_by", "hazard_level"),
-                           recipes.listing(tx))
+            return Listing(
+                "recipes",
+                ("name", "version", "process", "status", "author", "approved_by", "hazard_level"),
+                recipes.listing(tx),
+            )
 
     def approve(self, name: str, version: int | None = None, *, by: str | Principal, note: str = "") -> Recipe:
-        """Approve a recipe version, as somebody other than its author; bound to its content hash, immutable from then on.
+        """Approve a recipe version, as somebody other than its author; bound to its content hash, immutable from then
+        on.
 
         Raises
         ------
@@ -61,8 +68,11 @@ class RecipeBook(OpenLab):
     def suggestions(self) -> Listing:
         """Corrections that run-to-run control proposes and nobody has decided on."""
         with self._place.catalogue.read() as tx:
-            return Listing("suggestions", ("id", "tool", "recipe_name", "recipe_version", "changes", "reason"),
-                           bookkeeping.open_suggestions(tx))
+            return Listing(
+                "suggestions",
+                ("id", "tool", "recipe_name", "recipe_version", "changes", "reason"),
+                bookkeeping.open_suggestions(tx),
+            )
 
     def accept(self, suggestion: str) -> Recipe:
         """Turn a suggestion into a new draft version of its recipe; that draft still needs approval."""
@@ -80,5 +90,11 @@ class RecipeBook(OpenLab):
         chapter = registry.process(process)
         with self._place.catalogue.read() as tx:
             held = limits_for(chapter, knowledge.profiles(tx, process), tool=tool, product=product)
-        return Listing(f"limits for {process}", ("quantity", "allowed", "severity", "reason"), [
-            {"quantity": h.quantity, "allowed": h.allowed, "severity": h.severity.value, "reason": h.reason} for h in held])
+        return Listing(
+            f"limits for {process}",
+            ("quantity", "allowed", "severity", "reason"),
+            [
+                {"quantity": h.quantity, "allowed": h.allowed, "severity": h.severity.value, "reason": h.reason}
+                for h in held
+            ],
+        )

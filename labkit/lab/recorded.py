@@ -10,7 +10,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class RecordedDiagnosis:
-    """Cause of a departure as recorded: ``verdict`` names it; ``candidates`` are ranked, with size, interval and advice."""
+    """Cause of a departure as recorded: ``verdict`` names it; ``candidates`` are ranked, with size, interval and
+    advice."""
 
     verdict: str
     significance: float

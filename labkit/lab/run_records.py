@@ -32,8 +32,9 @@ class RunRecords(OpenLab):
         return Run(self._place, run)
 
     def runs(self, *, sort: str = "newest", limit: int = 50, after: str | None = None, **filters: Any) -> Listing:
-        """Runs, newest first; filter by ``state``, ``verdict``, ``process``, ``tool``, ``lot``, ``product``, ``operator``,
-        ``recipe_name``, ``origin``, ``qualified``, ``wafer``, ``created_after`` or ``results={"thickness_mean_nm": (95, 105)}``.
+        """Runs, newest first; filter by ``state``, ``verdict``, ``process``, ``tool``, ``lot``, ``product``,
+        ``operator``, ``recipe_name``, ``origin``, ``qualified``, ``wafer``, ``created_after`` or
+        ``results={"thickness_mean_nm": (95, 105)}``.
         """
         with self._place.catalogue.read() as tx:
             page = browse.page(tx, sort=sort, limit=limit, after=after, **filters)
@@ -45,7 +46,9 @@ class RunRecords(OpenLab):
         with self._place.catalogue.read() as tx:
             found = passport.wafer(tx, wafer)
         title = f"wafer {wafer}, lot {found['lot'] or '–'}, product {found['product'] or '–'}"
-        return Listing(title, ("id", "process", "tool", "recipe_name", "slot", "state", "verdict", "ended"), found["runs"])
+        return Listing(
+            title, ("id", "process", "tool", "recipe_name", "slot", "state", "verdict", "ended"), found["runs"]
+        )
 
     def channel(self, name: str, runs: Iterable[str | int | Run]) -> xr.DataArray:
         """One telemetry channel of many runs, with dims ``run`` and ``time`` (s since the start of each)."""
@@ -61,7 +64,9 @@ class RunRecords(OpenLab):
 
     def quarantine(self) -> Listing:
         """What was set aside because it is damaged, and why."""
-        return Listing("quarantine", ("at", "kind", "subject", "reason", "moved_to"), administration.quarantined(self._place))
+        return Listing(
+            "quarantine", ("at", "kind", "subject", "reason", "moved_to"), administration.quarantined(self._place)
+        )
 
     def verify(self) -> Listing:
         """Check audit chain and run folders; damaged folders are quarantined and named, the rest stays usable."""

@@ -34,20 +34,26 @@ if TYPE_CHECKING:
 
 
 class Lab(RecipeBook, RunRecords):
-    """A lab that is open. Close it with ``lab.close()`` or a ``with`` block; a notebook may leave it to the kernel's end."""
+    """A lab that is open. Close it with ``lab.close()`` or a ``with`` block; a notebook may leave it to the kernel's
+    end."""
 
     def __init__(self, place: Workplace, lock: BaseFileLock) -> None:
         super().__init__(place, lock)
         self._tools: dict[str, SimulatedTool] = {}
 
-    def add_tool(self, name: str, process: str, *, seed: int = 0, condition: Condition | None = None,
-                 rates: Rates | None = None) -> SimulatedTool:
-        """Add a simulated tool. *condition* is how it departs from nominal from its first day; *rates* what it costs."""
+    def add_tool(
+        self, name: str, process: str, *, seed: int = 0, condition: Condition | None = None, rates: Rates | None = None
+    ) -> SimulatedTool:
+        """Add a simulated tool. *condition* is how it departs from nominal from its first day; *rates* what it
+        costs."""
         require(self.principal, process_permission(process, "simulate"))
         bookkeeping.require_name("tool", name, longest=80)
         chapter = registry.process(process)
-        config = {"seed": seed, "rates": (rates or Rates()).model_dump(mode="json"),
-                  "condition": (condition or chapter.condition_type()).model_dump(mode="json")}
+        config = {
+            "seed": seed,
+            "rates": (rates or Rates()).model_dump(mode="json"),
+            "condition": (condition or chapter.condition_type()).model_dump(mode="json"),
+        }
         with self._place.catalogue.begin() as tx:
             tools.register(tx, name, process=process, kind="simulated", config=config)
         return self.tool(name)
@@ -65,8 +71,13 @@ class Lab(RecipeBook, RunRecords):
                 row = tools.get(tx, name)
             chapter = registry.process(row["process"])
             self._tools[name] = SimulatedTool(
-                name, chapter, seed=int(row["config"]["seed"]), memory=self.folder / "tools" / f"{quote(row['id'], safe=' ')}.json",
-                condition=chapter.condition_type.model_validate(row["config"]["condition"]), block=self.settings.telemetry_block)
+                name,
+                chapter,
+                seed=int(row["config"]["seed"]),
+                memory=self.folder / "tools" / f"{quote(row['id'], safe=' ')}.json",
+                condition=chapter.condition_type.model_validate(row["config"]["condition"]),
+                block=self.settings.telemetry_block,
+            )
         return self._tools[name]
 
     def tools(self) -> Listing:
@@ -88,8 +99,9 @@ class Lab(RecipeBook, RunRecords):
         title = f"{name}: available {100 * availability(seconds):.1f} %, utilised {100 * utilisation(seconds):.1f} %"
         return Listing(title, ("since", "until", "state", "reason", "user"), rows)
 
-    def predict(self, recipe: Recipe, *, tool: str | None = None, product: str | None = None,
-                wafers: xr.Dataset | None = None) -> Prediction:
+    def predict(
+        self, recipe: Recipe, *, tool: str | None = None, product: str | None = None, wafers: xr.Dataset | None = None
+    ) -> Prediction:
         """What *recipe* would do on *tool*: every indicator with its interval. Nothing is run or stored."""
         process = registry.process(recipe.process)
         name = tool or self._only_tool(recipe.process)
@@ -101,8 +113,17 @@ class Lab(RecipeBook, RunRecords):
         load = process.incoming_wafers(recipe) if wafers is None else wafers
         return predict(process, recipe, load, history, level=self.settings.prediction_level)
 
-    def execute(self, recipe: Recipe, *, tool: str | None = None, lot: str | None = None, product: str | None = None,
-                chamber: str | None = None, wafers: xr.Dataset | Run | None = None, progress: bool = True) -> Run:
+    def execute(
+        self,
+        recipe: Recipe,
+        *,
+        tool: str | None = None,
+        lot: str | None = None,
+        product: str | None = None,
+        chamber: str | None = None,
+        wafers: xr.Dataset | Run | None = None,
+        progress: bool = True,
+    ) -> Run:
         """Predict, gate, run, judge and learn from *recipe*; returns when the run is over.
 
         Parameters
@@ -121,7 +142,9 @@ class Lab(RecipeBook, RunRecords):
         for what, value in (("tool", tool), ("lot", lot), ("product", product), ("chamber", chamber)):
             bookkeeping.require_name(what, value)
         process = registry.process(recipe.process)
-        handle = self.tool(tool or self._only_tool(recipe.process) or self.add_tool(f"SIM-{recipe.process}", recipe.process).name)
+        handle = self.tool(
+            tool or self._only_tool(recipe.process) or self.add_tool(f"SIM-{recipe.process}", recipe.process).name
+        )
         with self._place.catalogue.read() as tx:
             kind = tools.get(tx, handle.name)["kind"]
             status = bookkeeping.status_of(tx, recipe)
@@ -147,8 +170,14 @@ class Lab(RecipeBook, RunRecords):
         qualify.clear(self._place, handle.id, reason, restart_charts=restart_charts)
         return handle.refresh()
 
-    def sweep(self, recipe: Recipe, over: Mapping[str, Iterable[float]], *, progress: bool = True,
-              resume: str | int | Run | None = None) -> Run:
+    def sweep(
+        self,
+        recipe: Recipe,
+        over: Mapping[str, Iterable[float]],
+        *,
+        progress: bool = True,
+        resume: str | int | Run | None = None,
+    ) -> Run:
         """Physics over every combination of the values in *over* (recipe path to values): one run with many points.
 
         An interrupted sweep goes on with ``resume=run``: chunks that are there are not computed again.
@@ -163,11 +192,14 @@ class Lab(RecipeBook, RunRecords):
         with self._place.catalogue.read() as tx:
             fitting = [row["name"] for row in tools.listing(tx) if row["process"] == process]
         if len(fitting) > 1:
-            raise LabkitError(f"{len(fitting)} tools run {process}", allowed=", ".join(fitting), fix=f'say which: tool="{fitting[0]}"')
+            raise LabkitError(
+                f"{len(fitting)} tools run {process}", allowed=", ".join(fitting), fix=f'say which: tool="{fitting[0]}"'
+            )
         return fitting[0] if fitting else None
 
-    def _wafers(self, process: Process, recipe: Recipe, wafers: xr.Dataset | Run | None,
-                lot: str | None) -> tuple[xr.Dataset, tuple[tuple[str, int], ...]]:
+    def _wafers(
+        self, process: Process, recipe: Recipe, wafers: xr.Dataset | Run | None, lot: str | None
+    ) -> tuple[xr.Dataset, tuple[tuple[str, int], ...]]:
         """Incoming wafers and their passports (id, slot)."""
         if isinstance(wafers, Run):
             with self._place.catalogue.read() as tx:

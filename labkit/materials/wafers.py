@@ -37,8 +37,14 @@ def polar_sites(count: int, radius_mm: float) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def load(count: int = 25, *, diameter_mm: float = 200.0, sites: int = 49, edge_exclusion_mm: float = 3.0,
-         material: str = "Si(100)") -> xr.Dataset:
+def load(
+    count: int = 25,
+    *,
+    diameter_mm: float = 200.0,
+    sites: int = 49,
+    edge_exclusion_mm: float = 3.0,
+    material: str = "Si(100)",
+) -> xr.Dataset:
     """A load of *count* blank wafers.
 
     Returns
@@ -59,10 +65,13 @@ def load(count: int = 25, *, diameter_mm: float = 200.0, sites: int = 49, edge_e
         raise LabkitError(f"edge exclusion {edge_exclusion_mm:g} mm", allowed=f"0 to {diameter_mm / 4:g} mm")
     x, y = polar_sites(sites, diameter_mm / 2 - edge_exclusion_mm)
     return xr.Dataset(
-        coords={"slot": ("slot", np.arange(1, count + 1), {"units": "1", "long_name": "slot in the load"}),
-                "x": ("site", x, {"units": "mm", "long_name": "distance from centre along x"}),
-                "y": ("site", y, {"units": "mm", "long_name": "distance from centre along y"})},
-        attrs={"diameter_mm": diameter_mm, "edge_exclusion_mm": edge_exclusion_mm, "material": material})
+        coords={
+            "slot": ("slot", np.arange(1, count + 1), {"units": "1", "long_name": "slot in the load"}),
+            "x": ("site", x, {"units": "mm", "long_name": "distance from centre along x"}),
+            "y": ("site", y, {"units": "mm", "long_name": "distance from centre along y"}),
+        },
+        attrs={"diameter_mm": diameter_mm, "edge_exclusion_mm": edge_exclusion_mm, "material": material},
+    )
 
 
 def with_film(wafer: xr.Dataset, material: str, thickness: xr.DataArray) -> xr.Dataset:

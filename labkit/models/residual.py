@@ -65,8 +65,14 @@ class ResidualModel:
     knobs: tuple[Knob, ...] = ()
 
     @classmethod
-    def fit(cls, inputs: Sequence[Sequence[float]] | Floats, residuals: Sequence[float] | Floats, *, prior_sigma: float,
-            knobs: Sequence[Knob] = ()) -> ResidualModel:
+    def fit(
+        cls,
+        inputs: Sequence[Sequence[float]] | Floats,
+        residuals: Sequence[float] | Floats,
+        *,
+        prior_sigma: float,
+        knobs: Sequence[Knob] = (),
+    ) -> ResidualModel:
         """A model of *residuals* (n,) at knob settings *inputs* (n, d), in run order; n may be 0.
 
         Rows whose residual is missing (NaN) are dropped; of the rest the newest 200 are kept.
@@ -81,35 +87,50 @@ class ResidualModel:
         if x.size == 0 and not (len(y) and len(knobs)):
             x = x.reshape(len(y), len(knobs))
         if x.shape != (len(y), len(knobs)):
-            raise LabkitError(f"inputs of shape {np.shape(inputs)} for {len(y)} residuals and {len(knobs)} knobs",
-                              allowed=f"({len(y)}, {len(knobs)})")
+            raise LabkitError(
+                f"inputs of shape {np.shape(inputs)} for {len(y)} residuals and {len(knobs)} knobs",
+                allowed=f"({len(y)}, {len(knobs)})",
+            )
         if not (math.isfinite(prior_sigma) and prior_sigma > 0.0):
             raise LabkitError(f"prior sigma {prior_sigma:g}", allowed="a finite number above 0")
         if not np.isfinite(x).all():
             raise LabkitError("an input is not a finite number", allowed="finite knob settings")
         keep = np.flatnonzero(np.isfinite(y))[-MOST_ROWS:]
-        return cls(tuple(tuple(map(float, row)) for row in x[keep]), tuple(map(float, y[keep])), float(prior_sigma),
-                   tuple(knobs))
+        return cls(
+            tuple(tuple(map(float, row)) for row in x[keep]),
+            tuple(map(float, y[keep])),
+            float(prior_sigma),
+            tuple(knobs),
+        )
 
     def predict(self, point: Sequence[float] = (), level: float = 0.95) -> ResidualPrediction:
         """The residual to expect at knob settings *point* (d,), with a two-sided interval of probability *level*."""
         if len(point) != len(self.knobs):
             raise LabkitError(f"{len(point)} knob settings", allowed=f"{len(self.knobs)}")
         if self.knobs:
-            x, query = (self._scaled(np.array(rows, dtype=float).reshape(-1, len(self.knobs)))
-                        for rows in (self.inputs, point))
+            x, query = (
+                self._scaled(np.array(rows, dtype=float).reshape(-1, len(self.knobs))) for rows in (self.inputs, point)
+            )
         else:
             x, query = np.zeros((len(self.residuals), 1)), np.zeros((1, 1))
         mean, scale, dof = predictive(
-            x, np.array(self.residuals), query, lengthscale=LENGTHSCALE, bias_ratio=BIAS_RATIO,
-            function_ratio=FUNCTION_RATIO if self.knobs else 0.0, prior_scale=self.prior_sigma, prior_dof=PRIOR_DOF)
+            x,
+            np.array(self.residuals),
+            query,
+            lengthscale=LENGTHSCALE,
+            bias_ratio=BIAS_RATIO,
+            function_ratio=FUNCTION_RATIO if self.knobs else 0.0,
+            prior_scale=self.prior_sigma,
+            prior_dof=PRIOR_DOF,
+        )
         half = float(stdtrit(dof, 0.5 * (1.0 + level))) * float(scale[0])
         nearest = None
         if len(self.residuals):
             nearest = float(np.sqrt(np.sum((x - query) ** 2, axis=1).min())) / LENGTHSCALE
         centre = float(mean[0])
-        return ResidualPrediction(centre, centre - half, centre + half, float(dof), nearest,
-                                  nearest is not None and nearest <= REACH, level)
+        return ResidualPrediction(
+            centre, centre - half, centre + half, float(dof), nearest, nearest is not None and nearest <= REACH, level
+        )
 
     def _scaled(self, settings: Floats) -> Floats:
         """Knob settings with each knob's range mapped to 0 … 1."""
@@ -117,8 +138,12 @@ class ResidualModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable document of this model."""
-        return {"inputs": [list(row) for row in self.inputs], "residuals": list(self.residuals),
-                "prior_sigma": self.prior_sigma, "knobs": [asdict(knob) for knob in self.knobs]}
+        return {
+            "inputs": [list(row) for row in self.inputs],
+            "residuals": list(self.residuals),
+            "prior_sigma": self.prior_sigma,
+            "knobs": [asdict(knob) for knob in self.knobs],
+        }
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> ResidualModel:
@@ -127,8 +152,10 @@ class ResidualModel:
             knobs = tuple(Knob(**k) for k in document["knobs"])
             return cls.fit(document["inputs"], document["residuals"], prior_sigma=document["prior_sigma"], knobs=knobs)
         except (KeyError, TypeError, ValueError) as error:
-            raise LabkitError(f"stored residual model cannot be read: {type(error).__name__}: {error}",
-                              allowed="inputs, residuals, prior_sigma and knobs") from error
+            raise LabkitError(
+                f"stored residual model cannot be read: {type(error).__name__}: {error}",
+                allowed="inputs, residuals, prior_sigma and knobs",
+            ) from error
 
 
 def _unit(knob: Knob, values: Floats) -> Floats:

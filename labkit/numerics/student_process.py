@@ -12,8 +12,17 @@ def squared_exponential(first: Array, second: Array, lengthscale: float) -> Arra
     return xp.exp(-0.5 * squares / lengthscale**2)
 
 
-def predictive(inputs: Array, values: Array, query: Array, *, lengthscale: float, bias_ratio: float,
-               function_ratio: float, prior_scale: float, prior_dof: float) -> tuple[Array, Array, float]:
+def predictive(
+    inputs: Array,
+    values: Array,
+    query: Array,
+    *,
+    lengthscale: float,
+    bias_ratio: float,
+    function_ratio: float,
+    prior_scale: float,
+    prior_dof: float,
+) -> tuple[Array, Array, float]:
     """Student-t predictive distribution of one more noisy value at each *query*.
 
     ``y = b + f(x) + e`` with ``b ~ N(0, r_b² σ²)``, ``f ~ GP(0, r_f² σ² exp(−|x−x'|²/2ℓ²))``, ``e ~ N(0, σ²)`` and

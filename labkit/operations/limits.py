@@ -40,13 +40,18 @@ class ConstraintProfile(Strict):
         return value
 
     @classmethod
-    def of(cls, name: str, process: str, limits: Iterable[Limit], *, tool: str | None = None,
-           product: str | None = None) -> ConstraintProfile:
+    def of(
+        cls, name: str, process: str, limits: Iterable[Limit], *, tool: str | None = None, product: str | None = None
+    ) -> ConstraintProfile:
         """A profile from :class:`Limit` objects."""
         entries = []
         for limit in limits:
-            entry: dict[str, Any] = {"quantity": limit.quantity, "units": limit.units, "severity": limit.severity.value,
-                                     "reason": limit.reason}
+            entry: dict[str, Any] = {
+                "quantity": limit.quantity,
+                "units": limit.units,
+                "severity": limit.severity.value,
+                "reason": limit.reason,
+            }
             if limit.low > float("-inf"):
                 entry["low"] = limit.low
             if limit.high < float("inf"):
@@ -60,7 +65,7 @@ class ConstraintProfile(Strict):
 
     def matches(self, *, process: str, tool: str | None, product: str | None) -> bool:
         """Whether the profile speaks for this process, tool and product."""
-        return (self.process == process and self.tool in (None, tool) and self.product in (None, product))
+        return self.process == process and self.tool in (None, tool) and self.product in (None, product)
 
     @property
     def specificity(self) -> int:
@@ -70,15 +75,21 @@ class ConstraintProfile(Strict):
 
 def _limit(entry: Mapping[str, Any]) -> Limit:
     try:
-        return Limit(quantity=str(entry["quantity"]), low=float(entry.get("low", "-inf")),
-                     high=float(entry.get("high", "inf")), units=str(entry.get("units", "1")),
-                     severity=Severity(entry.get("severity", "hard")), reason=str(entry.get("reason", "")))
+        return Limit(
+            quantity=str(entry["quantity"]),
+            low=float(entry.get("low", "-inf")),
+            high=float(entry.get("high", "inf")),
+            units=str(entry.get("units", "1")),
+            severity=Severity(entry.get("severity", "hard")),
+            reason=str(entry.get("reason", "")),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"limit {dict(entry)!r} cannot be built: {error}") from None
 
 
-def limits_for(process: Process, profiles: Iterable[ConstraintProfile], *, tool: str | None = None,
-               product: str | None = None) -> tuple[Limit, ...]:
+def limits_for(
+    process: Process, profiles: Iterable[ConstraintProfile], *, tool: str | None = None, product: str | None = None
+) -> tuple[Limit, ...]:
     """Limits that hold for a run: the process's defaults, overlaid quantity by quantity by matching profiles."""
     held = {(limit.quantity, limit.severity): limit for limit in process.limits}
     matching = [p for p in profiles if p.matches(process=process.name, tool=tool, product=product)]
@@ -133,5 +144,7 @@ def require_quantities(process: Process, limits: Iterable[Limit]) -> None:
         paths |= {key.split("#")[0] for key in recipe_values(recipe)}
     for limit in limits:
         if limit.quantity not in known and limit.quantity not in paths:
-            raise LabkitError(f"{process.name} has no quantity {limit.quantity!r}",
-                              allowed=", ".join(sorted(known)) + " or a recipe path such as " + next(iter(sorted(paths))))
+            raise LabkitError(
+                f"{process.name} has no quantity {limit.quantity!r}",
+                allowed=", ".join(sorted(known)) + " or a recipe path such as " + next(iter(sorted(paths))),
+            )

@@ -8,14 +8,48 @@ from __future__ import annotations
 from labkit.core.errors import PermissionDenied
 from labkit.core.identity import Principal, Role
 
-_VIEW = frozenset({"ion:view_run", "ion:view_telemetry", "rtp:view_run", "rtp:view_telemetry", "cvd:view_run",
-                   "cvd:view_telemetry", "litho:view_run", "litho:view_telemetry", "job:view_status", "job:view_logs",
-                   "spc:view"})
-_OPERATE = frozenset({"ion:create_run", "ion:cancel_run", "rtp:create_run", "rtp:cancel_run", "cvd:create_run",
-                      "cvd:cancel_run", "litho:create_run", "litho:cancel_run", "job:cancel", "tool:stop",
-                      "spc:acknowledge"})
-_ENGINEER = frozenset({"ion:simulate", "cvd:simulate", "litho:simulate", "rtp:tune_controller", "job:retry",
-                       "vm:predict", "spc:configure", "data:ingest"})
+_VIEW = frozenset(
+    {
+        "ion:view_run",
+        "ion:view_telemetry",
+        "rtp:view_run",
+        "rtp:view_telemetry",
+        "cvd:view_run",
+        "cvd:view_telemetry",
+        "litho:view_run",
+        "litho:view_telemetry",
+        "job:view_status",
+        "job:view_logs",
+        "spc:view",
+    }
+)
+_OPERATE = frozenset(
+    {
+        "ion:create_run",
+        "ion:cancel_run",
+        "rtp:create_run",
+        "rtp:cancel_run",
+        "cvd:create_run",
+        "cvd:cancel_run",
+        "litho:create_run",
+        "litho:cancel_run",
+        "job:cancel",
+        "tool:stop",
+        "spc:acknowledge",
+    }
+)
+_ENGINEER = frozenset(
+    {
+        "ion:simulate",
+        "cvd:simulate",
+        "litho:simulate",
+        "rtp:tune_controller",
+        "job:retry",
+        "vm:predict",
+        "spc:configure",
+        "data:ingest",
+    }
+)
 _ADMIN = frozenset({"vm:manage_models", "recipe:approve", "tool:arm", "model:promote", "audit:view"})
 
 PERMISSIONS: dict[Role, frozenset[str]] = {
@@ -55,9 +89,11 @@ def require(principal: Principal, permission: str) -> None:
     """
     if not may(principal, permission):
         roles = [role.value for role, held in PERMISSIONS.items() if permission in held]
-        raise PermissionDenied(f"{principal.user} is {principal.role} and may not {permission}",
-                               allowed=f"roles {', '.join(roles)}" if roles else "nobody: no such permission",
-                               fix="ask one of them")
+        raise PermissionDenied(
+            f"{principal.user} is {principal.role} and may not {permission}",
+            allowed=f"roles {', '.join(roles)}" if roles else "nobody: no such permission",
+            fix="ask one of them",
+        )
 
 
 def require_four_eyes(author: str, approver: Principal) -> None:
@@ -68,5 +104,8 @@ def require_four_eyes(author: str, approver: Principal) -> None:
     PermissionDenied
     """
     if author == approver.user:
-        raise PermissionDenied(f"{approver.user} wrote this recipe and cannot approve it", allowed="any other approver",
-                               fix='approve as another user, e.g. lab.approve(recipe, by="…")')
+        raise PermissionDenied(
+            f"{approver.user} wrote this recipe and cannot approve it",
+            allowed="any other approver",
+            fix='approve as another user, e.g. lab.approve(recipe, by="…")',
+        )

@@ -40,6 +40,7 @@ from labkit.store.clock import now
 if TYPE_CHECKING:
     import xarray as xr
 
+
 @dataclass(frozen=True)
 class Order:
     """What is asked for: a recipe on a tool for wafers, and the passport data that goes with it."""
@@ -80,16 +81,36 @@ def execute(place: Workplace, order: Order, report: Report = lambda percent, ste
     settle(place)
     with place.catalogue.begin() as tx:
         refusal = refusal or _down(tx, order)
-        run_id = records.submit(tx, order.recipe, tool=order.tool.name, origin=order.origin, wafers=list(order.wafers),
-                                lot=order.lot, product=order.product, chamber=order.chamber, kind="run", extra={"owner": place.owner})
+        run_id = records.submit(
+            tx,
+            order.recipe,
+            tool=order.tool.name,
+            origin=order.origin,
+            wafers=list(order.wafers),
+            lot=order.lot,
+            product=order.product,
+            chamber=order.chamber,
+            kind="run",
+            extra={"owner": place.owner},
+        )
         if refusal is not None:
-            records.advance(tx, run_id, RunState.VALIDATING, RunState.REJECTED, reason=str(refusal), error_code="rejected",
-                            error_message=str(refusal), ended=now())
+            records.advance(
+                tx,
+                run_id,
+                RunState.VALIDATING,
+                RunState.REJECTED,
+                reason=str(refusal),
+                error_code="rejected",
+                error_message=str(refusal),
+                ended=now(),
+            )
             return run_id
         records.advance(tx, run_id, RunState.VALIDATING, RunState.PREFLIGHT)
         known = knowledge.recall(tx, order.process, order.recipe, tool=order.tool.name, origin=order.origin)
-        limits = (*limits_for(order.process, known.profiles, tool=order.tool.name, product=order.product),
-                  *order.process.targets(order.recipe))
+        limits = (
+            *limits_for(order.process, known.profiles, tool=order.tool.name, product=order.product),
+            *order.process.targets(order.recipe),
+        )
     try:
         report(2.0, "predicting")
         prediction, gate = _gate(order, known, limits, place.settings.prediction_level)
@@ -97,8 +118,16 @@ def execute(place: Workplace, order: Order, report: Report = lambda percent, ste
             _record_violations(tx, run_id, "preflight", gate.violations)
             documents: dict[str, Any] = {"prediction": prediction.document(), "preflight": gate.document()}
             if not gate.allowed:
-                records.advance(tx, run_id, RunState.BLOCKED, reason="; ".join(gate.reasons), ended=now(),
-                                error_code="blocked", error_message="; ".join(gate.reasons), **documents)
+                records.advance(
+                    tx,
+                    run_id,
+                    RunState.BLOCKED,
+                    reason="; ".join(gate.reasons),
+                    ended=now(),
+                    error_code="blocked",
+                    error_message="; ".join(gate.reasons),
+                    **documents,
+                )
                 audit.append(tx, "run.block", run_id, {"reasons": list(gate.reasons)})
                 return run_id
             records.advance(tx, run_id, RunState.QUEUED, RunState.RUNNING, started=now(), **documents)
@@ -119,15 +148,23 @@ def _refusal(order: Order) -> LabkitError | None:
     if order.recipe.process != order.tool.process:
         return ToolError(f"{order.tool.name} is a {order.tool.process} tool", allowed=f"{order.tool.process} recipes")
     if order.tool_kind != "simulated" and order.recipe_status is not RecipeStatus.APPROVED:
-        return ToolError(f"recipe {order.recipe.name!r} is a {order.recipe_status}; a real tool runs approved recipes only",
-                         fix="have it approved by somebody other than its author")
+        return ToolError(
+            f"recipe {order.recipe.name!r} is a {order.recipe_status}; a real tool runs approved recipes only",
+            fix="have it approved by somebody other than its author",
+        )
     if order.tool_kind != "simulated":
-        return ToolError(f"{order.tool.name} is a {order.tool_kind} tool and no driver for it is installed",
-                         allowed="simulated tools", fix="run on a simulated tool; its data would not be this tool's")
+        return ToolError(
+            f"{order.tool.name} is a {order.tool_kind} tool and no driver for it is installed",
+            allowed="simulated tools",
+            fix="run on a simulated tool; its data would not be this tool's",
+        )
     unknown = [name for name in order.recipe.required_interlocks if name not in order.process.interlocks]
     if unknown:
-        return ToolError(f"{order.tool.name} has no interlock {', '.join(unknown)}",
-                         allowed=", ".join(order.process.interlocks) or "none", fix="correct required_interlocks")
+        return ToolError(
+            f"{order.tool.name} has no interlock {', '.join(unknown)}",
+            allowed=", ".join(order.process.interlocks) or "none",
+            fix="correct required_interlocks",
+        )
     return None
 
 
@@ -136,34 +173,70 @@ def _down(tx: Transaction, order: Order) -> ToolError | None:
     state = EquipmentState(tools.get(tx, order.tool.name)["state"])
     if state in UPTIME:
         return None
-    return ToolError(f"{order.tool.name} is {state.label}", allowed="a tool that is up",
-                     fix=f'clear the run that waits for an engineer, or lab.set_tool_state("{order.tool.name}", "standby")')
+    return ToolError(
+        f"{order.tool.name} is {state.label}",
+        allowed="a tool that is up",
+        fix=f'clear the run that waits for an engineer, or lab.set_tool_state("{order.tool.name}", "standby")',
+    )
 
 
-def _gate(order: Order, known: knowledge.Knowledge, limits: tuple[Limit, ...], level: float) -> tuple[Prediction, Preflight]:
+def _gate(
+    order: Order, known: knowledge.Knowledge, limits: tuple[Limit, ...], level: float
+) -> tuple[Prediction, Preflight]:
     prediction = predict(order.process, order.recipe, order.wafer, known.history, level=level)
 
     def corrected(values: Mapping[str, float]) -> dict[str, float]:
         return {e.name: e.value for e in correct(order.process, order.recipe, values, known.history, level)}
 
-    gate = preflight(order.process, order.recipe, prediction, limits,
-                     lambda: better_recipe(order.process, order.recipe, order.wafer, limits, corrected))
+    gate = preflight(
+        order.process,
+        order.recipe,
+        prediction,
+        limits,
+        lambda: better_recipe(order.process, order.recipe, order.wafer, limits, corrected),
+    )
     return prediction, gate
 
 
-def _conclude(place: Workplace, order: Order, run_id: str, prediction: Prediction, known: knowledge.Knowledge,
-              limits: tuple[Limit, ...], outcome: Outcome) -> None:
+def _conclude(
+    place: Workplace,
+    order: Order,
+    run_id: str,
+    prediction: Prediction,
+    known: knowledge.Knowledge,
+    limits: tuple[Limit, ...],
+    outcome: Outcome,
+) -> None:
     measured = order.process.summarise(order.recipe, outcome.measured, outcome.telemetry)
-    judgement, charts = judge(order.process, order.recipe, measured, prediction.physics, limits, known.charts, known.state,
-                              lambda sizes: fault_signatures(order.process, order.recipe, order.wafer, prediction.physics,
-                                                             sizes))
+    judgement, charts = judge(
+        order.process,
+        order.recipe,
+        measured,
+        prediction.physics,
+        limits,
+        known.charts,
+        known.state,
+        lambda sizes: fault_signatures(order.process, order.recipe, order.wafer, prediction.physics, sizes),
+    )
     taught = lesson(order.process, order.recipe, judgement)
-    steering, correction = steer(order.process, order.recipe, order.wafer, judgement, prediction.physics, known.steering)
+    steering, correction = steer(
+        order.process, order.recipe, order.wafer, judgement, prediction.physics, known.steering
+    )
     seconds = float(outcome.telemetry["time"][-1]) if outcome.telemetry.sizes["time"] else 0.0
-    summary = {"run": run_id, "recipe": order.recipe.model_dump(mode="json"), "process": order.recipe.process,
-               "tool": order.tool.name, "origin": order.origin, "lot": order.lot, "product": order.product,
-               "wafers": [list(w) for w in order.wafers], "prediction": prediction.document(),
-               "judgement": judgement.document(), "measured": measured, "operator": place.principal.signature}
+    summary = {
+        "run": run_id,
+        "recipe": order.recipe.model_dump(mode="json"),
+        "process": order.recipe.process,
+        "tool": order.tool.name,
+        "origin": order.origin,
+        "lot": order.lot,
+        "product": order.product,
+        "wafers": [list(w) for w in order.wafers],
+        "prediction": prediction.document(),
+        "judgement": judgement.document(),
+        "measured": measured,
+        "operator": place.principal.signature,
+    }
     fields = {"measured": outcome.measured, "wafer": outcome.wafer}
     if prediction.dataset is not None:
         fields["prediction"] = prediction.dataset
@@ -175,28 +248,73 @@ def _conclude(place: Workplace, order: Order, run_id: str, prediction: Predictio
             rows.commit_folder(tx, run_id, staged.folder, staged.checksum)
 
 
-def _commit(tx: Transaction, place: Workplace, order: Order, run_id: str, judgement: Judgement,
-            measured: Mapping[str, float], prediction: Prediction, taught: Lesson, correction: Correction | None,
-            seconds: float) -> None:
+def _commit(
+    tx: Transaction,
+    place: Workplace,
+    order: Order,
+    run_id: str,
+    judgement: Judgement,
+    measured: Mapping[str, float],
+    prediction: Prediction,
+    taught: Lesson,
+    correction: Correction | None,
+    seconds: float,
+) -> None:
     flagged = judgement.verdict != "pass"
     final = (RunState.ANOMALY_FLAGGED, RunState.ENGINEER_REVIEW) if flagged else (RunState.COMPLETED,)
     rates = Rates.model_validate(tools.get(tx, order.tool.name)["config"].get("rates", {}))
-    records.advance(tx, run_id, RunState.EVALUATING, *final, reason=judgement.headline if flagged else "",
-                    verdict=judgement.verdict, judgement=judgement.document(), ended=now(), duration_s=seconds, progress=100.0,
-                    step="", cost=run_cost(rates, seconds=seconds, wafers=len(order.wafers)), currency=rates.currency,
-                    qualified=bool(judgement.z), seed=order.tool.seed, provenance=_provenance(prediction))
+    records.advance(
+        tx,
+        run_id,
+        RunState.EVALUATING,
+        *final,
+        reason=judgement.headline if flagged else "",
+        verdict=judgement.verdict,
+        judgement=judgement.document(),
+        ended=now(),
+        duration_s=seconds,
+        progress=100.0,
+        step="",
+        cost=run_cost(rates, seconds=seconds, wafers=len(order.wafers)),
+        currency=rates.currency,
+        qualified=bool(judgement.z),
+        seed=order.tool.seed,
+        provenance=_provenance(prediction),
+    )
     records.end_attempt(tx, run_id, order.tool.name, AttemptState.COMPLETED)
     units = {i.name: i.units for i in order.process.indicators}
-    rows.record_results(tx, run_id, [
-        {"name": name, "value": value, "expected": prediction.values.get(name), "residual": judgement.residuals.get(name),
-         "units": units.get(name, "1")} for name, value in measured.items()])
+    rows.record_results(
+        tx,
+        run_id,
+        [
+            {
+                "name": name,
+                "value": value,
+                "expected": prediction.values.get(name),
+                "residual": judgement.residuals.get(name),
+                "units": units.get(name, "1"),
+            }
+            for name, value in measured.items()
+        ],
+    )
     _record_violations(tx, run_id, "result", judgement.violations)
-    learning.add_training_row(tx, run_id, family=order.family, inputs=taught.inputs, outputs=taught.outputs,
-                              excluded=taught.excluded, reason=taught.reason)
+    learning.add_training_row(
+        tx,
+        run_id,
+        family=order.family,
+        inputs=taught.inputs,
+        outputs=taught.outputs,
+        excluded=taught.excluded,
+        reason=taught.reason,
+    )
     if correction is not None:
         knowledge.propose(tx, order.recipe, order.tool.name, order.family, run_id, correction)
     if order.wafers:
-        tx.execute(sa.update(tables.wafers).where(tables.wafers.c.id.in_([w for w, _ in order.wafers])).values(state_run=run_id))
+        tx.execute(
+            sa.update(tables.wafers)
+            .where(tables.wafers.c.id.in_([w for w, _ in order.wafers]))
+            .values(state_run=run_id)
+        )
     tools.set_state(tx, order.tool.name, EquipmentState.STANDBY.value)
     audit.append(tx, "run.finish", run_id, {"verdict": judgement.verdict, "headline": judgement.headline})
 
@@ -240,13 +358,30 @@ def settle(place: Workplace) -> None:
 
 def _record_violations(tx: Transaction, run_id: str, stage: str, broken: tuple[Violation, ...]) -> None:
     """Keep every broken limit of a run, with the stage at which it was seen."""
-    rows.record_violations(tx, run_id, [
-        {"quantity": v.limit.quantity, "severity": v.limit.severity.value, "value": v.value, "low": v.limit.low,
-         "high": v.limit.high, "units": v.limit.units, "stage": stage, "message": str(v)} for v in broken])
+    rows.record_violations(
+        tx,
+        run_id,
+        [
+            {
+                "quantity": v.limit.quantity,
+                "severity": v.limit.severity.value,
+                "value": v.value,
+                "low": v.limit.low,
+                "high": v.limit.high,
+                "units": v.limit.units,
+                "stage": stage,
+                "message": str(v),
+            }
+            for v in broken
+        ],
+    )
 
 
 def _provenance(prediction: Prediction) -> dict[str, Any]:
     if prediction.dataset is None:
         return {}
-    return {key: prediction.dataset.attrs[key] for key in ("versions", "device", "references", "illustrative", "seed")
-            if key in prediction.dataset.attrs}
+    return {
+        key: prediction.dataset.attrs[key]
+        for key in ("versions", "device", "references", "illustrative", "seed")
+        if key in prediction.dataset.attrs
+    }

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 CENTRE_ERRORS = 4.5
-"""CUSUM reference k in standard errors of the baseline's centre: a shift the baseline may owe to chance is not chased."""
+"""CUSUM reference k in standard errors of the baseline's centre: a shift the baseline may owe to chance is not
+chased."""
 LONGEST_WINDOW = 60
 """Runs of residuals kept for a diagnosis."""
 SECANT_TOLERANCE = 0.05
@@ -52,29 +53,43 @@ class Charts:
 
     @classmethod
     def design(cls, process: Process, residuals: Mapping[str, Sequence[float]], false_alarm_rate: float) -> Charts:
-        """Charts from the residuals of qualification runs, which alarm on a healthy run with *false_alarm_rate* in all."""
+        """Charts from the residuals of qualification runs, which alarm on a healthy run with *false_alarm_rate* in
+        all."""
         prior = {i.name: i.sigma for i in process.indicators}
         baseline = Baseline.qualify({name: residuals[name] for name in prior}, prior)
         share = 0.5 * false_alarm_rate
         reference = max(0.5, CENTRE_ERRORS / math.sqrt(min(baseline.runs)))
-        return cls(baseline, {name: baseline.shewhart_width(name, share / len(prior)) for name in prior},
-                   {name: baseline.cusum(name, 1.0 / share, reference=reference, charts=len(prior)) for name in prior}, false_alarm_rate)
+        return cls(
+            baseline,
+            {name: baseline.shewhart_width(name, share / len(prior)) for name in prior},
+            {name: baseline.cusum(name, 1.0 / share, reference=reference, charts=len(prior)) for name in prior},
+            false_alarm_rate,
+        )
 
     def document(self) -> dict[str, Any]:
         """The charts as JSON."""
-        return {"baseline": self.baseline.to_dict(), "widths": dict(self.widths), "false_alarm_rate": self.false_alarm_rate,
-                "cusums": {name: cusum.to_dict() for name, cusum in self.cusums.items()}}
+        return {
+            "baseline": self.baseline.to_dict(),
+            "widths": dict(self.widths),
+            "false_alarm_rate": self.false_alarm_rate,
+            "cusums": {name: cusum.to_dict() for name, cusum in self.cusums.items()},
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Charts:
         """The charts that :meth:`document` wrote."""
-        return cls(Baseline.from_dict(document["baseline"]), document["widths"],
-                   {name: Cusum.from_dict(cusum) for name, cusum in document["cusums"].items()}, document["false_alarm_rate"])
+        return cls(
+            Baseline.from_dict(document["baseline"]),
+            document["widths"],
+            {name: Cusum.from_dict(cusum) for name, cusum in document["cusums"].items()},
+            document["false_alarm_rate"],
+        )
 
 
 @dataclass(frozen=True)
 class ChartState:
-    """Where the charts of one tool and family stand: one CUSUM per indicator, and the residuals since the last reset."""
+    """Where the charts of one tool and family stand: one CUSUM per indicator, and the residuals since the last
+    reset."""
 
     cusums: Mapping[str, CusumState] = field(default_factory=dict)
     window: tuple[Mapping[str, float], ...] = ()
@@ -82,8 +97,11 @@ class ChartState:
 
     def document(self) -> dict[str, Any]:
         """The state as JSON."""
-        return {"cusums": {name: state.to_dict() for name, state in self.cusums.items()},
-                "window": [dict(row) for row in self.window], "runs": self.runs}
+        return {
+            "cusums": {name: state.to_dict() for name, state in self.cusums.items()},
+            "window": [dict(row) for row in self.window],
+            "runs": self.runs,
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> ChartState:
@@ -94,7 +112,8 @@ class ChartState:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A chart that signals: which, on which indicator, how far, and the estimated first departed run (counting back)."""
+    """A chart that signals: which, on which indicator, how far, and the estimated first departed run (counting
+    back)."""
 
     indicator: str
     chart: str
@@ -108,8 +127,9 @@ class Judgement:
     """The verdict on one run and its grounds.
 
     ``verdict`` is ``"pass"``; ``"fail"`` when a hard limit on a result is broken; ``"anomaly"`` when a chart signals.
-    ``headline`` is the verdict in one line, ``evidence`` the chart that says so, ``advice`` what to do. ``z`` are residuals in standard deviations of the
-    baseline, ``charts`` the statistic and limit of each CUSUM; both are empty while the tool has no baseline.
+    ``headline`` is the verdict in one line, ``evidence`` the chart that says so, ``advice`` what to do. ``z`` are
+    residuals in standard deviations of the baseline, ``charts`` the statistic and limit of each CUSUM; both are empty
+    while the tool has no baseline.
     """
 
     verdict: str
@@ -126,18 +146,37 @@ class Judgement:
 
     def document(self) -> dict[str, Any]:
         """The judgement as JSON for the run's record."""
-        return {"verdict": self.verdict, "headline": self.headline, "advice": self.advice, "evidence": self.evidence,
-                "residuals": dict(self.residuals),
-                "z": dict(self.z), "charts": {k: dict(v) for k, v in self.charts.items()},
-                "alarms": [vars(a) for a in self.alarms], "violations": [str(v) for v in self.violations],
-                "diagnosis": None if self.diagnosis is None else {
-                    "verdict": self.diagnosis.verdict, "significance": self.diagnosis.significance,
-                    "runs": self.diagnosis.runs, "candidates": [dict(c) for c in self.causes]}}
+        return {
+            "verdict": self.verdict,
+            "headline": self.headline,
+            "advice": self.advice,
+            "evidence": self.evidence,
+            "residuals": dict(self.residuals),
+            "z": dict(self.z),
+            "charts": {k: dict(v) for k, v in self.charts.items()},
+            "alarms": [vars(a) for a in self.alarms],
+            "violations": [str(v) for v in self.violations],
+            "diagnosis": None
+            if self.diagnosis is None
+            else {
+                "verdict": self.diagnosis.verdict,
+                "significance": self.diagnosis.significance,
+                "runs": self.diagnosis.runs,
+                "candidates": [dict(c) for c in self.causes],
+            },
+        }
 
 
-def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physics: Mapping[str, float],
-          limits: Sequence[Limit], charts: Charts | None, state: ChartState,
-          signatures: Signatures) -> tuple[Judgement, ChartState]:
+def judge(
+    process: Process,
+    recipe: Recipe,
+    measured: Mapping[str, float],
+    physics: Mapping[str, float],
+    limits: Sequence[Limit],
+    charts: Charts | None,
+    state: ChartState,
+    signatures: Signatures,
+) -> tuple[Judgement, ChartState]:
     """Judge one run and return the charts' next state. Pure: the same arguments give the same judgement.
 
     Parameters
@@ -149,8 +188,8 @@ def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physi
     charts, state
         The tool's charts (none before qualification) and where they stand.
     signatures
-        Called only on an alarm: for the fault modes and sizes (in steps) asked for, the change of each residual per step
-        (see :func:`fault_signatures`).
+        Called only on an alarm: for the fault modes and sizes (in steps) asked for, the change of each residual per
+        step (see :func:`fault_signatures`).
     """
     residuals = {i.name: i.compare(measured[i.name], physics[i.name]) for i in process.indicators if i.name in measured}
     broken = violations(limits, measured)
@@ -170,18 +209,35 @@ def judge(process: Process, recipe: Recipe, measured: Mapping[str, float], physi
         return Judgement("fail" if hard else "pass", headline, advice, residuals, z, shown, (), broken, None), following
     if not alarms or all(a.chart == UNREADABLE for a in alarms):
         headline = f"{alarms[0].indicator} reads {alarms[0].statistic:g}" if alarms else "no indicator was measured"
-        return (Judgement("anomaly", headline, "nothing was made, or nothing was read: look at the wafers and the gauge",
-                          residuals, z, shown, alarms, broken, None, (), _evidence(alarms) if alarms else ""), following)
-    window = following.window[-max(a.runs_back for a in alarms):]
+        return (
+            Judgement(
+                "anomaly",
+                headline,
+                "nothing was made, or nothing was read: look at the wafers and the gauge",
+                residuals,
+                z,
+                shown,
+                alarms,
+                broken,
+                None,
+                (),
+                _evidence(alarms) if alarms else "",
+            ),
+            following,
+        )
+    window = following.window[-max(a.runs_back for a in alarms) :]
     found = explain(process, window, signatures, charts.baseline)
     causes = tuple(_cause(process, candidate) for candidate in found.candidates)
     headline, advice = _words(found, causes)
-    return (Judgement("anomaly", headline, advice, residuals, z, shown, alarms, broken, found, causes, _evidence(alarms)),
-            following)
+    return (
+        Judgement("anomaly", headline, advice, residuals, z, shown, alarms, broken, found, causes, _evidence(alarms)),
+        following,
+    )
 
 
-def explain(process: Process, window: Sequence[Mapping[str, float]], signatures: Signatures,
-            baseline: Baseline) -> Diagnosis:
+def explain(
+    process: Process, window: Sequence[Mapping[str, float]], signatures: Signatures, baseline: Baseline
+) -> Diagnosis:
     """Diagnosis of the residuals in *window*, with each suspected fault's signature taken at the size it would have.
 
     A fault of several steps is not its one-step signature times its size: physics bends. So the suspects' signatures
@@ -192,8 +248,11 @@ def explain(process: Process, window: Sequence[Mapping[str, float]], signatures:
     known = dict(signatures(sizes))
     found = diagnose(window, known, baseline, one_sided=one_sided)
     for _ in range(_REFINEMENTS):
-        suspects = {c.fault: math.copysign(max(abs(c.amplitude), _SMALLEST), c.amplitude) for c in found.candidates[:_SUSPECTS]
-                    if c.significance < found.level}
+        suspects = {
+            c.fault: math.copysign(max(abs(c.amplitude), _SMALLEST), c.amplitude)
+            for c in found.candidates[:_SUSPECTS]
+            if c.significance < found.level
+        }
         moved = {fault: size for fault, size in suspects.items() if abs(size - sizes[fault]) > _MOVED * abs(size)}
         known |= signatures(moved) if moved else {}
         sizes |= moved
@@ -203,8 +262,9 @@ def explain(process: Process, window: Sequence[Mapping[str, float]], signatures:
     return found
 
 
-def fault_signatures(process: Process, recipe: Recipe, wafer: xr.Dataset, physics: Mapping[str, float],
-                     sizes: Mapping[str, float]) -> dict[str, dict[str, float]]:
+def fault_signatures(
+    process: Process, recipe: Recipe, wafer: xr.Dataset, physics: Mapping[str, float], sizes: Mapping[str, float]
+) -> dict[str, dict[str, float]]:
     """Change of every indicator's residual per step of the fault modes in *sizes*, by finite difference of the physics.
 
     The difference is taken over the size given, in steps; over one step where the equipment cannot be in such a state.
@@ -226,12 +286,16 @@ def fault_signatures(process: Process, recipe: Recipe, wafer: xr.Dataset, physic
 
 def _unreadable(measured: Mapping[str, float], residuals: Mapping[str, float]) -> tuple[Alarm, ...]:
     """Alarms of indicators that read a number no ratio can be taken of (zero, negative, infinite)."""
-    return tuple(Alarm(name, UNREADABLE, float(measured[name]), 0.0, 1) for name, value in residuals.items()
-                 if not math.isfinite(value) and not math.isnan(measured[name]))
+    return tuple(
+        Alarm(name, UNREADABLE, float(measured[name]), 0.0, 1)
+        for name, value in residuals.items()
+        if not math.isfinite(value) and not math.isnan(measured[name])
+    )
 
 
-def _update(charts: Charts, state: ChartState, residuals: Mapping[str, float],
-            z: Mapping[str, float]) -> tuple[ChartState, dict[str, dict[str, float]], tuple[Alarm, ...]]:
+def _update(
+    charts: Charts, state: ChartState, residuals: Mapping[str, float], z: Mapping[str, float]
+) -> tuple[ChartState, dict[str, dict[str, float]], tuple[Alarm, ...]]:
     alarms: list[Alarm] = []
     cusums: dict[str, CusumState] = {}
     shown: dict[str, dict[str, float]] = {}
@@ -239,8 +303,13 @@ def _update(charts: Charts, state: ChartState, residuals: Mapping[str, float],
     for name, value in z.items():
         cusum = charts.cusums[name]
         cusums[name], signal = cusum.update(state.cusums.get(name, cusum.start(state.runs)), value)
-        shown[name] = {"z": value, "width": charts.widths[name], "high": cusums[name].high, "low": cusums[name].low,
-                       "h": cusum.interval}
+        shown[name] = {
+            "z": value,
+            "width": charts.widths[name],
+            "high": cusums[name].high,
+            "low": cusums[name].low,
+            "h": cusum.interval,
+        }
         if signal.alarm:
             statistic = max(cusums[name].high, cusums[name].low)
             alarms.append(Alarm(name, "cusum", statistic, cusum.interval, runs - signal.first_run + 1))
@@ -248,16 +317,30 @@ def _update(charts: Charts, state: ChartState, residuals: Mapping[str, float],
             alarms.append(Alarm(name, "individuals", value, charts.widths[name], 1))
     window = (*state.window, dict(residuals))[-LONGEST_WINDOW:]
     alarms.sort(key=lambda a: -abs(a.statistic) / a.limit)
-    return ChartState(cusums, window, runs), shown, tuple(replace(a, runs_back=min(a.runs_back, len(window))) for a in alarms)
+    return (
+        ChartState(cusums, window, runs),
+        shown,
+        tuple(replace(a, runs_back=min(a.runs_back, len(window))) for a in alarms),
+    )
 
 
 def _cause(process: Process, candidate: Candidate) -> dict[str, Any]:
     """A candidate in the words and units of its fault mode."""
     mode = next(m for m in process.fault_modes if m.name == candidate.fault)
     low, high = sorted((candidate.low * mode.step, candidate.high * mode.step))
-    return {"fault": mode.name, "title": mode.words(candidate.amplitude), "advice": mode.advice, "path": mode.path, "shape": candidate.shape,
-            "weight": candidate.weight, "explained": candidate.explained, "misfit": candidate.misfit,
-            "amplitude": candidate.amplitude * mode.step, "low": low, "high": high}
+    return {
+        "fault": mode.name,
+        "title": mode.words(candidate.amplitude),
+        "advice": mode.advice,
+        "path": mode.path,
+        "shape": candidate.shape,
+        "weight": candidate.weight,
+        "explained": candidate.explained,
+        "misfit": candidate.misfit,
+        "amplitude": candidate.amplitude * mode.step,
+        "low": low,
+        "high": high,
+    }
 
 
 def _evidence(alarms: Sequence[Alarm]) -> str:

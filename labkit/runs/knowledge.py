@@ -43,14 +43,25 @@ def recall(tx: Transaction, process: Process, recipe: Recipe, *, tool: str, orig
     state = learning.chart_state(tx, _key("judge", tool, family, origin))
     rows = learning.training_rows(tx, process=process.name, origins=[origin], tool=tool, family=family, limit=MOST_ROWS)
     return Knowledge(
-        history_from(rows, process, recipe), None if baseline is None else Charts.from_document(baseline["document"]),
+        history_from(rows, process, recipe),
+        None if baseline is None else Charts.from_document(baseline["document"]),
         ChartState() if state is None else ChartState.from_document(state),
-        learning.chart_state(tx, _key("steer", tool, family, origin)), profiles(tx, process.name),
-        None if baseline is None else baseline["id"])
+        learning.chart_state(tx, _key("steer", tool, family, origin)),
+        profiles(tx, process.name),
+        None if baseline is None else baseline["id"],
+    )
 
 
-def remember(tx: Transaction, process: Process, recipe: Recipe, tool: str, origin: str, state: ChartState,
-             steering: Mapping[str, Any] | None, run_id: str) -> None:
+def remember(
+    tx: Transaction,
+    process: Process,
+    recipe: Recipe,
+    tool: str,
+    origin: str,
+    state: ChartState,
+    steering: Mapping[str, Any] | None,
+    run_id: str,
+) -> None:
     """Keep the charts' and the controller's next state, in the run's own transaction."""
     family = process.family(recipe)
     learning.keep_chart_state(tx, _key("judge", tool, family, origin), state.document(), run=run_id)
@@ -72,11 +83,24 @@ def propose(tx: Transaction, recipe: Recipe, tool: str, family: str, run_id: str
     """Put a correction before the engineers; an older open proposal for the same tool and recipe gives way to it."""
     for row in learning.suggestions(tx, status="proposed", tool=tool, process=recipe.process):
         if (row["recipe_name"], row["recipe_version"]) == (recipe.name, recipe.version):
-            tx.update(tables.suggestions, {"id": row["id"]}, {"changes": correction.changes, "reason": correction.reason,
-                                                              "run": run_id, "created": now()})
+            tx.update(
+                tables.suggestions,
+                {"id": row["id"]},
+                {"changes": correction.changes, "reason": correction.reason, "run": run_id, "created": now()},
+            )
             return
-    learning.suggest(tx, kind=CORRECTION, tool=tool, process=recipe.process, changes=correction.changes, family=family,
-                     reason=correction.reason, run=run_id, recipe_name=recipe.name, recipe_version=recipe.version)
+    learning.suggest(
+        tx,
+        kind=CORRECTION,
+        tool=tool,
+        process=recipe.process,
+        changes=correction.changes,
+        family=family,
+        reason=correction.reason,
+        run=run_id,
+        recipe_name=recipe.name,
+        recipe_version=recipe.version,
+    )
 
 
 def _key(purpose: str, tool: str, family: str, origin: str) -> str:

@@ -1,4 +1,5 @@
-"""Learning from a judged run: a training row for the tool's residual model, and a correction that people may approve."""
+"""Learning from a judged run: a training row for the tool's residual model, and a correction that people may
+approve."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class Correction:
 
 
 def lesson(process: Process, recipe: Recipe, judgement: Judgement) -> Lesson:
-    """The training row of a run; one that was flagged is kept but excluded, so that a fault is not learned as normal."""
+    """The training row of a run; one that was flagged is kept but excluded, so that a fault is not learned as
+    normal."""
     paths = [knob.path for knob in process.knobs(recipe)]
     inputs = dict(zip(paths, settings_of(process, recipe), strict=True))
     flagged = judgement.verdict == "anomaly"
@@ -65,8 +67,14 @@ def knob_gain(process: Process, recipe: Recipe, wafer: xr.Dataset, steering: Ste
     return (moved[steering.indicator] - physics) / step
 
 
-def steer(process: Process, recipe: Recipe, wafer: xr.Dataset, judgement: Judgement, physics: Mapping[str, float],
-          state: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, Correction | None]:
+def steer(
+    process: Process,
+    recipe: Recipe,
+    wafer: xr.Dataset,
+    judgement: Judgement,
+    physics: Mapping[str, float],
+    state: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any] | None, Correction | None]:
     """Update the run-to-run controller with one run; returns its next state and a correction worth proposing, if any.
 
     The controller tracks the offset between measurement and physics, so it keeps its knowledge when the recipe moves.
@@ -94,6 +102,8 @@ def steer(process: Process, recipe: Recipe, wafer: xr.Dataset, judgement: Judgem
     after = float(f"{wanted:.5g}")
     if after == now:
         return following.to_dict(), None
-    reason = (f"{steering.indicator} is expected at {predicted:.5g} {indicator.units}, "
-              f"{predicted - steering.target:+.3g} from target, after {following.runs} runs")
+    reason = (
+        f"{steering.indicator} is expected at {predicted:.5g} {indicator.units}, "
+        f"{predicted - steering.target:+.3g} from target, after {following.runs} runs"
+    )
     return following.to_dict(), Correction(knob.path, now, after, reason)

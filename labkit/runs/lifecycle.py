@@ -86,8 +86,12 @@ FINAL = frozenset(state for state, moves in MOVES.items() if not moves)
 """States that a run never leaves. ESCALATED is not among them: whoever it was escalated to clears it."""
 
 ATTEMPT_OF: dict[AttemptState, RunState] = {
-    _A.QUEUED: _R.QUEUED, _A.RETRYING: _R.QUEUED, _A.RUNNING: _R.RUNNING, _A.COMPLETED: _R.EVALUATING,
-    _A.FAILED: _R.FAILED, _A.CANCELLED: _R.CANCELLED,
+    _A.QUEUED: _R.QUEUED,
+    _A.RETRYING: _R.QUEUED,
+    _A.RUNNING: _R.RUNNING,
+    _A.COMPLETED: _R.EVALUATING,
+    _A.FAILED: _R.FAILED,
+    _A.CANCELLED: _R.CANCELLED,
 }
 """The run state that the latest attempt's state stands for."""
 
@@ -117,6 +121,8 @@ def move_attempt(current: AttemptState, target: AttemptState) -> AttemptState:
 def _move(current: S, target: S, moves: dict[S, frozenset[S]], what: str) -> S:
     legal = moves[current]
     if target not in legal:
-        raise IllegalTransition(f"{what} that is {current} cannot become {target}",
-                                allowed=", ".join(sorted(legal)) or f"nothing: {current} is final")
+        raise IllegalTransition(
+            f"{what} that is {current} cannot become {target}",
+            allowed=", ".join(sorted(legal)) or f"nothing: {current} is final",
+        )
     return target

@@ -83,25 +83,38 @@ class Prediction:
 
     def document(self) -> dict[str, Any]:
         """The prediction as JSON for the run's record."""
-        return {"recipe_hash": self.recipe_hash, "level": self.level, "rows": self.rows,
-                "estimates": [vars(e) for e in self.estimates],
-                "findings": [{"message": f.message, "fix": f.fix, "blocking": f.blocking} for f in self.findings]}
+        return {
+            "recipe_hash": self.recipe_hash,
+            "level": self.level,
+            "rows": self.rows,
+            "estimates": [vars(e) for e in self.estimates],
+            "findings": [{"message": f.message, "fix": f.fix, "blocking": f.blocking} for f in self.findings],
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Prediction:
         """The prediction that :meth:`document` wrote, without its Dataset."""
-        return cls(document["recipe_hash"], document["level"], document["rows"],
-                   tuple(_estimate(e) for e in document["estimates"]),
-                   tuple(Finding(**f) for f in document["findings"]))
+        return cls(
+            document["recipe_hash"],
+            document["level"],
+            document["rows"],
+            tuple(_estimate(e) for e in document["estimates"]),
+            tuple(Finding(**f) for f in document["findings"]),
+        )
 
     def __repr__(self) -> str:
         lines = [f"prediction from physics and {self.rows} past runs, {100 * self.level:g} % intervals"]
-        lines += [f"  {e.name:28} {e.value:10.5g}  [{e.low:.5g}, {e.high:.5g}] {e.units}{'' if e.covered else '  (new ground)'}"
-                  for e in self.estimates]
+        lines += [
+            f"  {e.name:28} {e.value:10.5g}  [{e.low:.5g}, {e.high:.5g}] {e.units}"
+            + ("" if e.covered else "  (new ground)")
+            for e in self.estimates
+        ]
         return "\n".join(lines)
 
 
-def predict(process: Process, recipe: Recipe, wafer: xr.Dataset, history: History, *, level: float = 0.95) -> Prediction:
+def predict(
+    process: Process, recipe: Recipe, wafer: xr.Dataset, history: History, *, level: float = 0.95
+) -> Prediction:
     """Predict every indicator of *recipe* on the tool that *history* comes from.
 
     A recipe that the process has no engine for yields its findings and no estimates.
@@ -115,16 +128,18 @@ def predict(process: Process, recipe: Recipe, wafer: xr.Dataset, history: Histor
     return Prediction(recipe.content_hash, level, len(history), estimates, findings, dataset)
 
 
-def correct(process: Process, recipe: Recipe, physics: Mapping[str, float], history: History,
-            level: float) -> tuple[Estimate, ...]:
+def correct(
+    process: Process, recipe: Recipe, physics: Mapping[str, float], history: History, level: float
+) -> tuple[Estimate, ...]:
     """Estimates from *physics* and the residuals in *history*."""
     knobs = process.knobs(recipe)
     point = settings_of(process, recipe)
     estimates = []
     for indicator in process.indicators:
         expected = physics[indicator.name]
-        model = ResidualModel.fit(history.inputs, history.residuals.get(indicator.name, ()), prior_sigma=indicator.sigma,
-                                  knobs=knobs)
+        model = ResidualModel.fit(
+            history.inputs, history.residuals.get(indicator.name, ()), prior_sigma=indicator.sigma, knobs=knobs
+        )
         residual = model.predict(point, level)
         value, low, high = (indicator.restore(r, expected) for r in (residual.mean, residual.low, residual.high))
         estimates.append(Estimate(indicator.name, indicator.units, expected, value, low, high, residual.covered))

@@ -1,4 +1,5 @@
-"""The gate before a run: is it allowed, can the tool follow, will the result be in limits — and if not, what would be."""
+"""The gate before a run: is it allowed, can the tool follow, will the result be in limits — and if not, what would
+be."""
 
 from __future__ import annotations
 
@@ -39,13 +40,22 @@ class Preflight:
 
     def document(self) -> dict[str, object]:
         """The outcome as JSON for the run's record."""
-        return {"allowed": self.allowed, "reasons": list(self.reasons), "warnings": list(self.warnings),
-                "violations": [str(v) for v in self.violations],
-                "offer": [{"path": c.path, "before": c.before, "after": c.after} for c in self.changes]}
+        return {
+            "allowed": self.allowed,
+            "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
+            "violations": [str(v) for v in self.violations],
+            "offer": [{"path": c.path, "before": c.before, "after": c.after} for c in self.changes],
+        }
 
 
-def preflight(process: Process, recipe: Recipe, prediction: Prediction, limits: Iterable[Limit],
-              offer: Callable[[], Recipe | None] = lambda: None) -> Preflight:
+def preflight(
+    process: Process,
+    recipe: Recipe,
+    prediction: Prediction,
+    limits: Iterable[Limit],
+    offer: Callable[[], Recipe | None] = lambda: None,
+) -> Preflight:
     """Judge *recipe* before it runs.
 
     Hard limits on parameters, blocking findings and hard limits on predicted results stop it; soft ones and other
@@ -56,8 +66,10 @@ def preflight(process: Process, recipe: Recipe, prediction: Prediction, limits: 
     hard = [v for v in broken if v.limit.severity is Severity.HARD]
     blocking = [f for f in prediction.findings if f.blocking]
     reasons = (*(str(v) for v in hard), *(_words(f) for f in blocking))
-    warnings = (*(str(v) for v in broken if v.limit.severity is Severity.SOFT),
-                *(_words(f) for f in prediction.findings if not f.blocking))
+    warnings = (
+        *(str(v) for v in broken if v.limit.severity is Severity.SOFT),
+        *(_words(f) for f in prediction.findings if not f.blocking),
+    )
     if not reasons:
         return Preflight(True, (), warnings, broken)
     better = offer()
@@ -66,12 +78,20 @@ def preflight(process: Process, recipe: Recipe, prediction: Prediction, limits: 
 
 def result_violations(values: Mapping[str, float], limits: Iterable[Limit]) -> tuple[Violation, ...]:
     """Limits on indicators that *values* break (parameters are judged from the recipe itself)."""
-    return tuple(Violation(limit, values[limit.quantity]) for limit in limits
-                 if limit.quantity in values and limit.excess(values[limit.quantity]) > 0.0)
+    return tuple(
+        Violation(limit, values[limit.quantity])
+        for limit in limits
+        if limit.quantity in values and limit.excess(values[limit.quantity]) > 0.0
+    )
 
 
-def better_recipe(process: Process, recipe: Recipe, wafer: xr.Dataset, limits: Iterable[Limit],
-                  correct: Callable[[dict[str, float]], dict[str, float]] = lambda values: values) -> Recipe | None:
+def better_recipe(
+    process: Process,
+    recipe: Recipe,
+    wafer: xr.Dataset,
+    limits: Iterable[Limit],
+    correct: Callable[[dict[str, float]], dict[str, float]] = lambda values: values,
+) -> Recipe | None:
     """A recipe near by, within its knobs' ranges, that is predicted to keep every hard limit; None if none is found.
 
     One knob is tried at a time, since a person would rather change one thing, and the smallest move that works wins;
@@ -104,8 +124,14 @@ class _Search:
         """How far *knobs* have to move (fraction of their ranges) for the limits to be kept, and the recipe there."""
         start = np.clip([_position(knob, float(self.recipe.value(knob.path))) for knob in knobs], 0.0, 1.0)
         try:
-            found = least_squares(self._shortfall, start, bounds=(0.0, 1.0), diff_step=[_STEP] * len(knobs),
-                                  max_nfev=_MOST_STEPS, args=(knobs, start))
+            found = least_squares(
+                self._shortfall,
+                start,
+                bounds=(0.0, 1.0),
+                diff_step=[_STEP] * len(knobs),
+                max_nfev=_MOST_STEPS,
+                args=(knobs, start),
+            )
             candidate = _rounded(self.recipe, knobs, found.x)
             values = self.correct(self.process.expected(candidate, self.wafer))
         except LabkitError:
@@ -133,8 +159,8 @@ def _within(knob: Knob, limits: Iterable[Limit]) -> Knob | None:
 def _approach(limit: Limit, value: float) -> float:
     """Distance of *value* from where it is wanted, in units of the limit's scale.
 
-    Between two ends that is the middle, which keeps the search smooth; below or above one end it is the end less a margin,
-    and further inside nothing is gained.
+    Between two ends that is the middle, which keeps the search smooth; below or above one end it is the end less a
+    margin, and further inside nothing is gained.
     """
     if np.isfinite(limit.high - limit.low):
         return (value - 0.5 * (limit.low + limit.high)) / _scale(limit)

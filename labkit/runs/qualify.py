@@ -31,27 +31,36 @@ def freeze(place: Workplace, tool: str, run_ids: Sequence[str], by: str) -> str:
         taught = {row["run"]: row for row in tx.select(table, table.c.tool == tool, table.c.run.in_(list(run_ids)))}
         missing = [run for run in run_ids if run not in taught]
         if missing or len(taught) < fewest:
-            raise LabkitError(f"{len(taught)} of {len(run_ids)} runs can qualify {tool}",
-                              allowed=f"at least {fewest} judged runs of this tool", fix="run more, or name the right ones")
+            raise LabkitError(
+                f"{len(taught)} of {len(run_ids)} runs can qualify {tool}",
+                allowed=f"at least {fewest} judged runs of this tool",
+                fix="run more, or name the right ones",
+            )
         flagged = [row["run"] for row in taught.values() if row["excluded"]]
         if flagged:
-            raise LabkitError(f"{len(flagged)} of the runs were flagged", fix="leave them out: a baseline is made of healthy runs")
+            raise LabkitError(
+                f"{len(flagged)} of the runs were flagged", fix="leave them out: a baseline is made of healthy runs"
+            )
         families = {(row["process"], row["family"], row["origin"]) for row in taught.values()}
         if len(families) != 1:
             raise LabkitError(f"the runs are of {len(families)} recipe families", allowed="one family per baseline")
         name, family, origin = families.pop()
         process = registry.process(name)
-        residuals = {i.name: [_number(taught[run]["outputs"].get(i.name)) for run in run_ids] for i in process.indicators}
+        residuals = {
+            i.name: [_number(taught[run]["outputs"].get(i.name)) for run in run_ids] for i in process.indicators
+        }
         charts = Charts.design(process, residuals, place.settings.false_alarm_rate)
-        baseline = learning.freeze_baseline(tx, tool=tool, process=name, family=family, document=charts.document(),
-                                            qualified_by=by)
+        baseline = learning.freeze_baseline(
+            tx, tool=tool, process=name, family=family, document=charts.document(), qualified_by=by
+        )
         knowledge.restart_charts(tx, family, tool, origin)
         audit.append(tx, "tool.qualify", tool, {"baseline": baseline, "family": family, "runs": list(run_ids)})
     return baseline
 
 
 def clear(place: Workplace, run_id: str, reason: str, *, restart_charts: bool) -> None:
-    """Clear a run in ENGINEER_REVIEW (or ESCALATED), with the engineer's reason; optionally restart the tool's charts."""
+    """Clear a run in ENGINEER_REVIEW (or ESCALATED), with the engineer's reason; optionally restart the tool's
+    charts."""
     with place.catalogue.begin() as tx:
         row = rows.get(tx, run_id)
         records.advance(tx, run_id, RunState.CLEARED, reason=reason)
@@ -66,8 +75,12 @@ def clear(place: Workplace, run_id: str, reason: str, *, restart_charts: bool) -
 
 def _took_down(tx: Transaction, row: Mapping[str, Any]) -> bool:
     """Whether the tool is down because this run was interrupted on it, and no other such run waits."""
-    waiting = tx.select(tables.runs, tables.runs.c.tool == row["tool"], tables.runs.c.error_code == "interrupted",
-                        tables.runs.c.state.in_([RunState.ENGINEER_REVIEW.value, RunState.ESCALATED.value]))
+    waiting = tx.select(
+        tables.runs,
+        tables.runs.c.tool == row["tool"],
+        tables.runs.c.error_code == "interrupted",
+        tables.runs.c.state.in_([RunState.ENGINEER_REVIEW.value, RunState.ESCALATED.value]),
+    )
     down = tools.get(tx, row["tool"])["state"] == EquipmentState.UNSCHEDULED_DOWN.value
     return row["error_code"] == "interrupted" and down and not waiting
 

@@ -9,21 +9,34 @@ from labkit.runs.lifecycle import FINAL, AttemptState, RunState, move, move_atte
 from labkit.store import audit, passport, tables, tools
 from labkit.store import runs as rows
 from labkit.store.catalogue import Transaction
-from labkit.store.clock import now
 
 LEASE_S = 86_400.0
 """How long a run may hold a tool, s. A holder that dies is found when the lab is next opened."""
 
 
-def submit(tx: Transaction, recipe: Recipe, *, tool: str | None, origin: str, wafers: list[tuple[str, int]],
-           **columns: Any) -> str:
+def submit(
+    tx: Transaction, recipe: Recipe, *, tool: str | None, origin: str, wafers: list[tuple[str, int]], **columns: Any
+) -> str:
     """Write a SUBMITTED run of *recipe* with the passports of its *wafers* (id, slot); returns the run's id."""
-    row = rows.create(tx, process=recipe.process, state=RunState.SUBMITTED.value, origin=origin, tool=tool,
-                      recipe_name=recipe.name, recipe_version=recipe.version, recipe_hash=recipe.content_hash,
-                      recipe=recipe.model_dump(mode="json"), **columns)
+    row = rows.create(
+        tx,
+        process=recipe.process,
+        state=RunState.SUBMITTED.value,
+        origin=origin,
+        tool=tool,
+        recipe_name=recipe.name,
+        recipe_version=recipe.version,
+        recipe_hash=recipe.content_hash,
+        recipe=recipe.model_dump(mode="json"),
+        **columns,
+    )
     passport.place(tx, row["id"], dict(wafers))
-    audit.append(tx, "run.submit", row["id"], {"recipe": recipe.name, "version": recipe.version, "hash": recipe.content_hash,
-                                               "tool": tool, "origin": origin})
+    audit.append(
+        tx,
+        "run.submit",
+        row["id"],
+        {"recipe": recipe.name, "version": recipe.version, "hash": recipe.content_hash, "tool": tool, "origin": origin},
+    )
     return str(row["id"])
 
 
@@ -38,7 +51,9 @@ def advance(tx: Transaction, run_id: str, *targets: RunState, reason: str = "", 
     present = current = RunState(rows.get(tx, run_id)["state"])
     for target in targets:
         current = move(current, target)
-    rows.move_through(tx, run_id, [target.value for target in targets], expected=present.value, reason=reason, **changes)
+    rows.move_through(
+        tx, run_id, [target.value for target in targets], expected=present.value, reason=reason, **changes
+    )
 
 
 def begin_attempt(tx: Transaction, run_id: str, tool: str, owner: str) -> int:
@@ -54,8 +69,15 @@ def begin_attempt(tx: Transaction, run_id: str, tool: str, owner: str) -> int:
     return fence
 
 
-def end_attempt(tx: Transaction, run_id: str, tool: str | None, target: AttemptState, *, code: str | None = None,
-                message: str | None = None) -> None:
+def end_attempt(
+    tx: Transaction,
+    run_id: str,
+    tool: str | None,
+    target: AttemptState,
+    *,
+    code: str | None = None,
+    message: str | None = None,
+) -> None:
     """Close the running attempt of a run, if there is one, and give the tool back."""
     for attempt in rows.attempts(tx, run_id):
         if attempt["state"] == AttemptState.RUNNING.value:

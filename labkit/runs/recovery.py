@@ -17,8 +17,8 @@ def recover(place: Workplace) -> list[str]:
     """Put right what dead processes left; returns what was done, in words.
 
     A run that had not reached its tool is CANCELLED. One whose tool had been started is INTERRUPTED and waits for an
-    engineer: what the wafers are cannot be known, so it is never started again. A sweep is PAUSED, to be resumed. Runs of
-    living processes are left alone.
+    engineer: what the wafers are cannot be known, so it is never started again. A sweep is PAUSED, to be resumed. Runs
+    of living processes are left alone.
     """
     done = [str(line) for line in recovery.recover(place.catalogue, place.folders)]
     with place.catalogue.read() as tx:
@@ -40,14 +40,25 @@ def recover(place: Workplace) -> list[str]:
                 if row["state"] == RunState.EVALUATING.value:
                     records.advance(tx, row["id"], RunState.FAILED, reason=reason)
                 else:
-                    records.advance(tx, row["id"], RunState.INTERRUPTED, RunState.ENGINEER_REVIEW, reason=reason,
-                                    error_code="interrupted", error_message=reason)
+                    records.advance(
+                        tx,
+                        row["id"],
+                        RunState.INTERRUPTED,
+                        RunState.ENGINEER_REVIEW,
+                        reason=reason,
+                        error_code="interrupted",
+                        error_message=reason,
+                    )
                 records.end_attempt(tx, row["id"], row["tool"], AttemptState.FAILED, code="interrupted", message=reason)
                 if row["tool"] is not None:
-                    tools.set_state(tx, row["tool"], EquipmentState.UNSCHEDULED_DOWN.value, reason=f"run {row['seq']} interrupted")
+                    tools.set_state(
+                        tx, row["tool"], EquipmentState.UNSCHEDULED_DOWN.value, reason=f"run {row['seq']} interrupted"
+                    )
             else:
                 reason = "the process that submitted it ended before the tool was started"
-                records.advance(tx, row["id"], RunState.CANCELLED, reason=reason, error_code="abandoned", error_message=reason)
+                records.advance(
+                    tx, row["id"], RunState.CANCELLED, reason=reason, error_code="abandoned", error_message=reason
+                )
             audit.append(tx, "run.recover", row["id"], {"reason": reason})
             done.append(f"run {row['seq']} ({row['recipe_name']}): {reason}")
     return done

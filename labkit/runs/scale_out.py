@@ -33,17 +33,29 @@ def dask_client(settings: Settings) -> Iterator[Client]:
     workers = settings.workers or cores()
     if settings.dask in ("threads", "processes", "local"):
         threads = settings.dask == "threads"
-        with (LocalCluster(n_workers=1 if threads else workers, threads_per_worker=workers if threads else 1,
-                           processes=not threads, dashboard_address=None, silence_logs=50) as cluster,
-              Client(cluster) as client):
+        with (
+            LocalCluster(
+                n_workers=1 if threads else workers,
+                threads_per_worker=workers if threads else 1,
+                processes=not threads,
+                dashboard_address=None,
+                silence_logs=50,
+            ) as cluster,
+            Client(cluster) as client,
+        ):
             yield client
         return
     if "://" not in settings.dask:
-        raise SettingsError(f"dask = {settings.dask!r}", allowed="'threads', 'processes', 'local' or tcp://host:port",
-                            fix="correct labkit.toml or LABKIT_DASK")
+        raise SettingsError(
+            f"dask = {settings.dask!r}",
+            allowed="'threads', 'processes', 'local' or tcp://host:port",
+            fix="correct labkit.toml or LABKIT_DASK",
+        )
     try:
         existing = Client(settings.dask, timeout="10s")
     except (OSError, TimeoutError) as error:
-        raise SettingsError(f"Dask scheduler {settings.dask} does not answer ({error})", fix="start it, or set dask = 'local'") from None
+        raise SettingsError(
+            f"Dask scheduler {settings.dask} does not answer ({error})", fix="start it, or set dask = 'local'"
+        ) from None
     with existing:
         yield existing

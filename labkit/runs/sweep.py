@@ -39,8 +39,15 @@ Values = list[list[float]]
 Evaluate = Callable[[Points], Values]
 
 
-def run_sweep(place: Workplace, process: Process, recipe: Recipe, over: Mapping[str, Iterable[float]], report: Report, *,
-              resume: str | None = None) -> str:
+def run_sweep(
+    place: Workplace,
+    process: Process,
+    recipe: Recipe,
+    over: Mapping[str, Iterable[float]],
+    report: Report,
+    *,
+    resume: str | None = None,
+) -> str:
     """Evaluate every combination of the values in *over* and keep the indicators as one Dataset; returns the run's id.
 
     Raises
@@ -54,11 +61,23 @@ def run_sweep(place: Workplace, process: Process, recipe: Recipe, over: Mapping[
     chunk = max(1, min(_LARGEST_CHUNK, len(points) // (_CHUNKS_PER_CORE * cores()) or 1))
     with place.catalogue.begin() as tx:
         if resume is None:
-            run_id = records.submit(tx, recipe, tool=None, origin="simulated", wafers=[], kind="sweep",
-                                    extra={"owner": place.owner, "axes": axes, "chunk": chunk})
-            records.advance(tx, run_id, RunState.VALIDATING, RunState.PREFLIGHT, RunState.QUEUED, RunState.RUNNING, started=now())
+            run_id = records.submit(
+                tx,
+                recipe,
+                tool=None,
+                origin="simulated",
+                wafers=[],
+                kind="sweep",
+                extra={"owner": place.owner, "axes": axes, "chunk": chunk},
+            )
+            records.advance(
+                tx, run_id, RunState.VALIDATING, RunState.PREFLIGHT, RunState.QUEUED, RunState.RUNNING, started=now()
+            )
         else:
-            run_id, chunk = _resumed(tx, place, rows.get(tx, resume), recipe, axes), rows.get(tx, resume)["extra"]["chunk"]
+            run_id, chunk = (
+                _resumed(tx, place, rows.get(tx, resume), recipe, axes),
+                rows.get(tx, resume)["extra"]["chunk"],
+            )
         sweeps.plan(tx, run_id, len(points), chunk)
     try:
         _compute(place, run_id, process.name, recipe, tuple(axes), points, report)
@@ -88,9 +107,14 @@ def evaluate(process: str, recipe: str, paths: Sequence[str], points: Points) ->
     return found
 
 
-def map_chunks(client: Client, function: Callable[..., Values], chunks: Mapping[int, tuple[Any, ...]],
-               keep: Callable[[int, Values], None]) -> None:
-    """Run *function* on every chunk's arguments and *keep* each result as it arrives; workers always have one in hand."""
+def map_chunks(
+    client: Client,
+    function: Callable[..., Values],
+    chunks: Mapping[int, tuple[Any, ...]],
+    keep: Callable[[int, Values], None],
+) -> None:
+    """Run *function* on every chunk's arguments and *keep* each result as it arrives; workers always have one in
+    hand."""
     from distributed import as_completed
 
     futures = {client.submit(function, *arguments, pure=False): ordinal for ordinal, arguments in chunks.items()}
@@ -103,11 +127,16 @@ def map_chunks(client: Client, function: Callable[..., Values], chunks: Mapping[
 
 def _points(process: Process, recipe: Recipe, axes: Mapping[str, Sequence[float]]) -> Points:
     if not axes or any(not values for values in axes.values()):
-        raise LabkitError("a sweep over nothing", allowed="at least one recipe path with at least one value",
-                          fix='lab.sweep(recipe, {"recipe_steps.3.duration_s": [600, 1200, 1800]})')
+        raise LabkitError(
+            "a sweep over nothing",
+            allowed="at least one recipe path with at least one value",
+            fix='lab.sweep(recipe, {"recipe_steps.3.duration_s": [600, 1200, 1800]})',
+        )
     count = int(np.prod([len(values) for values in axes.values()]))
     if count > MOST_POINTS:
-        raise LabkitError(f"a sweep of {count} points", allowed=f"at most {MOST_POINTS}", fix="take fewer values per path")
+        raise LabkitError(
+            f"a sweep of {count} points", allowed=f"at most {MOST_POINTS}", fix="take fewer values per path"
+        )
     blocking = [f.message for f in process.findings(recipe) if f.blocking]
     if blocking:
         raise LabkitError(f"recipe {recipe.name!r} cannot be swept: {blocking[0]}")
@@ -124,31 +153,43 @@ def _pause(place: Workplace, run_id: str, reason: str) -> None:
             records.advance(tx, run_id, RunState.PAUSED, reason=f"{reason}; go on with lab.sweep(…, resume={run_id!r})")
 
 
-def _resumed(tx: Transaction, place: Workplace, row: Mapping[str, Any], recipe: Recipe, axes: Mapping[str, Sequence[float]]) -> str:
+def _resumed(
+    tx: Transaction, place: Workplace, row: Mapping[str, Any], recipe: Recipe, axes: Mapping[str, Sequence[float]]
+) -> str:
     extra = row["extra"] or {}
     if row["kind"] != "sweep" or row["recipe_hash"] != recipe.content_hash or extra.get("axes") != axes:
-        raise LabkitError(f"run {row['seq']} is not this sweep", allowed="the same recipe and the same values",
-                          fix="start a new sweep, without resume")
+        raise LabkitError(
+            f"run {row['seq']} is not this sweep",
+            allowed="the same recipe and the same values",
+            fix="start a new sweep, without resume",
+        )
     if RunState(row["state"]) in FINAL:
         raise LabkitError(f"sweep {row['seq']} is {row['state']}", fix="read it with lab.run(…), or start a new one")
     ours = extra.get("owner") == place.owner
     if row["state"] == RunState.PAUSED.value:
         records.advance(tx, row["id"], RunState.RUNNING, reason="resumed", extra={**extra, "owner": place.owner})
     elif row["state"] != RunState.RUNNING.value or not ours:
-        raise LabkitError(f"sweep {row['seq']} is {row['state']}", allowed="a sweep that is PAUSED",
-                          fix="wait for the process that computes it, or end that process and open the lab again")
+        raise LabkitError(
+            f"sweep {row['seq']} is {row['state']}",
+            allowed="a sweep that is PAUSED",
+            fix="wait for the process that computes it, or end that process and open the lab again",
+        )
     return str(row["id"])
 
 
-def _compute(place: Workplace, run_id: str, process: str, recipe: Recipe, paths: tuple[str, ...], points: Points,
-             report: Report) -> None:
+def _compute(
+    place: Workplace, run_id: str, process: str, recipe: Recipe, paths: tuple[str, ...], points: Points, report: Report
+) -> None:
     with place.catalogue.read() as tx:
         pending = sweeps.pending(tx, run_id)
         total = len(sweeps.chunks(tx, run_id))
     if not pending:
         return
     document = recipe.to_json(indent=None)
-    work = {row["ordinal"]: (process, document, paths, points[row["first"]:row["first"] + row["count"]]) for row in pending}
+    work = {
+        row["ordinal"]: (process, document, paths, points[row["first"] : row["first"] + row["count"]])
+        for row in pending
+    }
     done = total - len(pending)
 
     kept = Artifacts(place.folder)
@@ -179,10 +220,15 @@ def _collect(place: Workplace, process: Process, run_id: str, axes: Mapping[str,
     grid = np.array(table, dtype=float).reshape(*shape, len(process.indicators))
     names = {path: path.replace(".", "_") for path in axes}
     return xr.Dataset(
-        {i.name: (tuple(names.values()), grid[..., k], {"units": i.units, "long_name": i.description})
-         for k, i in enumerate(process.indicators)},
-        coords={names[path]: (names[path], np.array(values), {"recipe_path": path, "units": _units(process, path)})
-                for path, values in axes.items()})
+        {
+            i.name: (tuple(names.values()), grid[..., k], {"units": i.units, "long_name": i.description})
+            for k, i in enumerate(process.indicators)
+        },
+        coords={
+            names[path]: (names[path], np.array(values), {"recipe_path": path, "units": _units(process, path)})
+            for path, values in axes.items()
+        },
+    )
 
 
 def _units(process: Process, path: str) -> str:

@@ -1,4 +1,5 @@
-"""Watching a run: the tool is configured, started and followed to its end; telemetry, wafers and metrology come back."""
+"""Watching a run: the tool is configured, started and followed to its end; telemetry, wafers and metrology come
+back."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ Report = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tool gave back for a run: telemetry, metrology, the wafers themselves, and how long the physics took, s."""
+    """What a tool gave back for a run: telemetry, metrology, the wafers themselves, and how long the physics took,
+    s."""
 
     telemetry: xr.Dataset
     measured: xr.Dataset
@@ -33,8 +35,15 @@ class Outcome:
     physics_s: float
 
 
-def carry_out(process: Process, recipe: Recipe, tool: SimulatedTool, wafer: xr.Dataset, run_id: str, fence: int,
-              report: Report = lambda percent, step: None) -> Outcome:
+def carry_out(
+    process: Process,
+    recipe: Recipe,
+    tool: SimulatedTool,
+    wafer: xr.Dataset,
+    run_id: str,
+    fence: int,
+    report: Report = lambda percent, step: None,
+) -> Outcome:
     """Run the tool and watch it to the end; its telemetry, its metrology and the wafers.
 
     Raises
@@ -56,8 +65,10 @@ def carry_out(process: Process, recipe: Recipe, tool: SimulatedTool, wafer: xr.D
             report(5.0 + 90.0 * status.progress, "running")
         status = await tool.status()
         if status.state is not ToolState.DONE:
-            raise ToolError(f"{tool.name} is {status.state} after {100 * status.progress:.0f} % of run {run_id}",
-                            fix="reset the tool and look at the wafers before the next run" if status.latched else None)
+            raise ToolError(
+                f"{tool.name} is {status.state} after {100 * status.progress:.0f} % of run {run_id}",
+                fix="reset the tool and look at the wafers before the next run" if status.latched else None,
+            )
         truth = await tool.unload()
         return blocks, truth, await tool.measure(truth)
 
@@ -72,6 +83,9 @@ def telemetry_dataset(process: Process, blocks: list[Telemetry]) -> xr.Dataset:
     joined = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     time_s = joined.pop("time")
     units = {channel.name: channel for channel in process.channels}
-    variables = {name: ("time", values, {"units": units[name].units, "long_name": units[name].description})
-                 for name, values in joined.items() if name in units}
+    variables = {
+        name: ("time", values, {"units": units[name].units, "long_name": units[name].description})
+        for name, values in joined.items()
+        if name in units
+    }
     return xr.Dataset(variables, coords={"time": ("time", time_s, {"units": "s", "long_name": "time since start"})})

@@ -23,7 +23,8 @@ ATTRIBUTES = ("tool", "chamber", "product", "lot", "operator", "recipe_hash")
 LOOK_BACK = 500
 """Newest runs of the process among which a common attribute is looked for."""
 CHANCE = 0.01
-"""A common attribute is reported if chance alone would give it with less than this probability, over all that is tried."""
+"""A common attribute is reported if chance alone would give it with less than this probability, over all that is
+tried."""
 _STEP = 0.01
 
 
@@ -39,7 +40,8 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Common:
-    """A value that flagged runs share more often than chance: *flagged* of *all_flagged* have it, *others* of the rest."""
+    """A value that flagged runs share more often than chance: *flagged* of *all_flagged* have it, *others* of the
+    rest."""
 
     attribute: str
     value: str
@@ -73,12 +75,19 @@ class Explanation:
 
     def __repr__(self) -> str:
         lines = [f"run {self.run}: {self.headline}"]
-        lines += [f"  cause       {c['title']}, weight {c['weight']:.2f}, explains {100 * c['explained']:.0f} %"
-                  for c in self.causes[:3]]
-        lines += [f"  departs     {c.indicator}: {c.measured:.4g}, expected {c.expected:.4g} (z {c.z:+.1f})"
-                  for c in self.contributions[:3]]
-        lines += [f"  in common   {c.attribute} {c.value}: {c.flagged} of {c.all_flagged} flagged runs, {c.others} others "
-                  f"(chance {c.chance:.1g})" for c in self.common[:3]]
+        lines += [
+            f"  cause       {c['title']}, weight {c['weight']:.2f}, explains {100 * c['explained']:.0f} %"
+            for c in self.causes[:3]
+        ]
+        lines += [
+            f"  departs     {c.indicator}: {c.measured:.4g}, expected {c.expected:.4g} (z {c.z:+.1f})"
+            for c in self.contributions[:3]
+        ]
+        lines += [
+            f"  in common   {c.attribute} {c.value}: {c.flagged} of {c.all_flagged} flagged runs, {c.others} others "
+            f"(chance {c.chance:.1g})"
+            for c in self.common[:3]
+        ]
         return "\n".join([*lines, f"  next        {self.next_step}"])
 
 
@@ -93,15 +102,23 @@ def explain(place: Workplace, run: str | int) -> Explanation:
     judgement = row["judgement"] or {}
     z = judgement.get("z", {})
     contributions = sorted(
-        (Contribution(name, found["value"], _number(found["expected"]), _number(z.get(name)))
-         for name, found in measured.items()), key=lambda c: -abs(c.z) if math.isfinite(c.z) else 0.0)
+        (
+            Contribution(name, found["value"], _number(found["expected"]), _number(z.get(name)))
+            for name, found in measured.items()
+        ),
+        key=lambda c: -abs(c.z) if math.isfinite(c.z) else 0.0,
+    )
     diagnosis = judgement.get("diagnosis") or {"verdict": "", "candidates": []}
     causes = tuple(diagnosis["candidates"])
     return Explanation(
-        run=row["seq"], headline=judgement.get("headline") or row["error_message"] or f"it is {row['state']}", causes=causes,
-        contributions=tuple(contributions), common=commonality([r for r in recent if r["kind"] == "run"]),
+        run=row["seq"],
+        headline=judgement.get("headline") or row["error_message"] or f"it is {row['state']}",
+        causes=causes,
+        contributions=tuple(contributions),
+        common=commonality([r for r in recent if r["kind"] == "run"]),
         sensitivities=sensitivities(process, recipe) if measured else (),
-        next_step=_next_step(process, recipe, diagnosis["verdict"], causes, contributions))
+        next_step=_next_step(process, recipe, diagnosis["verdict"], causes, contributions),
+    )
 
 
 def commonality(runs: Sequence[Mapping[str, Any]], chance: float = CHANCE) -> tuple[Common, ...]:
@@ -124,7 +141,8 @@ def commonality(runs: Sequence[Mapping[str, Any]], chance: float = CHANCE) -> tu
 
 
 def sensitivities(process: Process, recipe: Recipe) -> tuple[Sensitivity, ...]:
-    """Effect of a hundredth of each knob's range on every indicator from metrology, by finite difference of the physics."""
+    """Effect of a hundredth of each knob's range on every indicator from metrology, by finite difference of the
+    physics."""
     wafer = process.incoming_wafers(recipe)
     watched = [i.name for i in process.indicators if i.source == "metrology"]
     now = process.expected(recipe, wafer)
@@ -137,17 +155,25 @@ def sensitivities(process: Process, recipe: Recipe) -> tuple[Sensitivity, ...]:
     return tuple(found)
 
 
-def _next_step(process: Process, recipe: Recipe, verdict: str, causes: Sequence[Mapping[str, Any]],
-               contributions: Sequence[Contribution]) -> str:
+def _next_step(
+    process: Process,
+    recipe: Recipe,
+    verdict: str,
+    causes: Sequence[Mapping[str, Any]],
+    contributions: Sequence[Contribution],
+) -> str:
     if verdict.startswith("ambiguous: "):
         rivals = [c for c in causes if c["fault"] in verdict.removeprefix("ambiguous: ").split(" | ")][:2]
         indicator = _telling(process, recipe, rivals)
-        return (f"measure {indicator} again, with repeats: {rivals[0]['title']!r} and {rivals[1]['title']!r} differ most there; "
-                f"then: {rivals[0]['advice']}")
+        return (
+            f"measure {indicator} again, with repeats: {rivals[0]['title']!r} and {rivals[1]['title']!r} "
+            f"differ most there; then: {rivals[0]['advice']}"
+        )
     if causes and verdict == causes[0]["fault"]:
         return str(causes[0]["advice"])
     if verdict == "unknown" and contributions:
-        return f"no declared fault looks like this: begin with {contributions[0].indicator}, and repeat the run with a test load"
+        leading = contributions[0].indicator
+        return f"no declared fault looks like this: begin with {leading}, and repeat the run with a test load"
     return "nothing to do" if contributions else "look at the run's transitions and reason"
 
 

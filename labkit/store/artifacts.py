@@ -27,8 +27,16 @@ class Artifacts:
     def __init__(self, root: str | Path) -> None:
         self.place = place(root)
 
-    def put(self, tx: Transaction, content: bytes | Path, *, media_type: str, name: str | None = None,
-            subject: str | None = None, origin: str | None = None) -> str:
+    def put(
+        self,
+        tx: Transaction,
+        content: bytes | Path,
+        *,
+        media_type: str,
+        name: str | None = None,
+        subject: str | None = None,
+        origin: str | None = None,
+    ) -> str:
         """Store *content* (bytes or a file) and return its address.
 
         With *name* and *subject* (a run id, a model name …) it can be found again through :meth:`linked`; the newest

@@ -56,9 +56,16 @@ def append(tx: Transaction, action: str, subject: str, detail: Mapping[str, Any]
     """
     tx.exclusive("audit")
     last = tx.select(TABLE, columns=("ordinal", "hash"), order=[TABLE.c.ordinal.desc()], limit=1)
-    row: Row = {"ordinal": last[0]["ordinal"] + 1 if last else 1, "at": now(), "user": tx.principal.user,
-                "authenticated": tx.principal.authenticated, "action": action, "subject": subject,
-                "detail": canonical(detail or {}), "previous": last[0]["hash"] if last else ORIGIN}
+    row: Row = {
+        "ordinal": last[0]["ordinal"] + 1 if last else 1,
+        "at": now(),
+        "user": tx.principal.user,
+        "authenticated": tx.principal.authenticated,
+        "action": action,
+        "subject": subject,
+        "detail": canonical(detail or {}),
+        "previous": last[0]["hash"] if last else ORIGIN,
+    }
     row["hash"] = _digest(tx.organisation, row)
     tx.insert(TABLE, row)
     if row["ordinal"] % EVERY == 0 and tx.folder is not None:

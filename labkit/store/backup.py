@@ -35,8 +35,14 @@ KEYS = frozenset({"audit/key"})
 _BLOCK = 1 << 20
 
 
-def backup(catalogue: Catalogue, folder: Path, archive: Path, *, include_keys: bool = False,
-           progress: Callable[[int, int], object] | None = None) -> dict[str, Any]:
+def backup(
+    catalogue: Catalogue,
+    folder: Path,
+    archive: Path,
+    *,
+    include_keys: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any]:
     """Write the lab in *folder* to *archive*; others may go on working. Returns the manifest.
 
     Parameters
@@ -139,8 +145,14 @@ def _members(folder: Path, database: Path, include_keys: bool) -> Iterator[str]:
                 yield path
 
 
-def _write(target: Path, members: list[tuple[str, Path]], database: str, lab: str, keys: bool,
-           progress: Callable[[int, int], object] | None) -> dict[str, Any]:
+def _write(
+    target: Path,
+    members: list[tuple[str, Path]],
+    database: str,
+    lab: str,
+    keys: bool,
+    progress: Callable[[int, int], object] | None,
+) -> dict[str, Any]:
     files: dict[str, dict[str, Any]] = {}
     with pa.output_stream(str(target), compression="zstd") as sink, tarfile.open(fileobj=sink, mode="w|") as tar:
         for done, (name, path) in enumerate(members, 1):
@@ -156,8 +168,16 @@ def _write(target: Path, members: list[tuple[str, Path]], database: str, lab: st
                 files[name] = {"sha256": hashing.digest, "size": entry.size}
             if progress is not None:
                 progress(done, len(members))
-        manifest = {"format": 1, "labkit": labkit_version(), "revision": HEAD, "lab": lab, "made": now().isoformat(),
-                    "catalogue": database, "keys_included": keys, "files": files}
+        manifest = {
+            "format": 1,
+            "labkit": labkit_version(),
+            "revision": HEAD,
+            "lab": lab,
+            "made": now().isoformat(),
+            "catalogue": database,
+            "keys_included": keys,
+            "files": files,
+        }
         content = json.dumps(manifest, indent=1).encode()
         last = tarfile.TarInfo(MANIFEST)
         last.size = len(content)

@@ -148,20 +148,27 @@ def _order(sort: str, by_time: bool) -> tuple[sa.Column[Any], bool, str]:
 def _conditions(tx: Transaction, filters: Mapping[str, Any]) -> list[_Condition]:
     unknown = [name for name in filters if name not in FILTERS]
     if unknown:
-        raise StoreError(f"runs cannot be filtered by {', '.join(unknown)}", allowed=", ".join(FILTERS),
-                         fix="use lab.sql(…) for anything else")
+        raise StoreError(
+            f"runs cannot be filtered by {', '.join(unknown)}",
+            allowed=", ".join(FILTERS),
+            fix="use lab.sql(…) for anything else",
+        )
     found = [_of_column(tx, name, filters[name]) for name in FILTER_COLUMNS if filters.get(name) is not None]
     low, high = filters.get("created_after"), filters.get("created_before")
     if low is not None or high is not None:
         clauses = ([runs.c.created >= moment(low)] if low is not None else []) + (
-            [runs.c.created < moment(high)] if high is not None else [])
+            [runs.c.created < moment(high)] if high is not None else []
+        )
         found.append(_on_runs(tx, sa.and_(*clauses), "ix_runs_org_id_created_seq"))
     if filters.get("wafer") is not None:
         found.append(_linked(tx, run_wafers, run_wafers.c.wafer == str(filters["wafer"])))
     for name, bounds in (filters.get("results") or {}).items():
         low, high = _range(name, bounds)
-        clauses = [results.c.name == name] + ([results.c.value >= low] if low is not None else []) + (
-            [results.c.value <= high] if high is not None else [])
+        clauses = (
+            [results.c.name == name]
+            + ([results.c.value >= low] if low is not None else [])
+            + ([results.c.value <= high] if high is not None else [])
+        )
         found.append(_linked(tx, results, sa.and_(*clauses)))
     return found
 
@@ -186,8 +193,9 @@ def _range(name: str, bounds: Any) -> tuple[float | None, float | None]:
         low, high = bounds
         return (None if low is None else float(low)), (None if high is None else float(high))
     except (TypeError, ValueError):
-        raise StoreError(f"results[{name!r}] = {bounds!r} is no range",
-                         allowed="(low, high), with None for an open end") from None
+        raise StoreError(
+            f"results[{name!r}] = {bounds!r} is no range", allowed="(low, high), with None for an open end"
+        ) from None
 
 
 def _on_runs(tx: Transaction, clause: sa.ColumnElement[bool], index: str, *, equal: bool = False) -> _Condition:
@@ -201,8 +209,12 @@ def _on_runs(tx: Transaction, clause: sa.ColumnElement[bool], index: str, *, equ
 
 def _linked(tx: Transaction, table: sa.Table, clause: sa.ColumnElement[bool]) -> _Condition:
     here = sa.and_(table.c.org_id == tx.organisation, clause)
-    probe = sa.select(sa.literal(1)).select_from(table).where(
-        here, table.c.run_seq == runs.c.seq, runs.c.org_id == tx.organisation).correlate(runs)
+    probe = (
+        sa.select(sa.literal(1))
+        .select_from(table)
+        .where(here, table.c.run_seq == runs.c.seq, runs.c.org_id == tx.organisation)
+        .correlate(runs)
+    )
     return _Condition(sa.exists(probe), sa.select(table.c.run_seq).where(here), None)
 
 

@@ -57,7 +57,7 @@ def channel(folders: RunFolders, name: str, runs: Iterable[Mapping[str, Any]]) -
     kind = np.result_type(np.float32, *{values.dtype for _, values, _ in read})
     time, samples = np.full((len(read), longest), np.nan), np.full((len(read), longest), np.nan, dtype=kind)
     for row, (seconds, values, _) in enumerate(read):
-        time[row, :len(seconds)], samples[row, :len(values)] = seconds, values
+        time[row, : len(seconds)], samples[row, : len(values)] = seconds, values
     return xr.DataArray(
         samples,
         dims=("run", "sample"),

@@ -28,8 +28,11 @@ def moment(text: str | datetime) -> datetime:
     except ValueError:
         raise StoreError(f"{text!r} is not a time", allowed="ISO 8601 such as 2025-01-31T12:00:00+00:00") from None
     if found.tzinfo is None:
-        raise StoreError(f"time {found.isoformat()} has no time zone", allowed="aware datetimes",
-                         fix="use datetime.now(UTC), or add +00:00")
+        raise StoreError(
+            f"time {found.isoformat()} has no time zone",
+            allowed="aware datetimes",
+            fix="use datetime.now(UTC), or add +00:00",
+        )
     return found.astimezone(UTC)
 
 

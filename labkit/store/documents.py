@@ -54,8 +54,10 @@ def plain(value: Any) -> Any:
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if hasattr(value, "model_dump"):
         return plain(value.model_dump(mode="json"))
-    raise StoreError(f"a {type(value).__name__} cannot be stored as JSON",
-                     allowed="mappings, lists, text, numbers, booleans, times, dataclasses and Pydantic models")
+    raise StoreError(
+        f"a {type(value).__name__} cannot be stored as JSON",
+        allowed="mappings, lists, text, numbers, booleans, times, dataclasses and Pydantic models",
+    )
 
 
 def dumps(value: Any, *, indent: int | None = None) -> str:

@@ -82,8 +82,14 @@ class _HintingCompiler(SQLiteCompiler):
 def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", "temp_store=MEMORY", "cache_size=-32000",
-                   "mmap_size=268435456"):
+    for pragma in (
+        "journal_mode=WAL",
+        "foreign_keys=ON",
+        "synchronous=FULL",
+        "temp_store=MEMORY",
+        "cache_size=-32000",
+        "mmap_size=268435456",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -109,8 +115,11 @@ def in_words(url: sa.URL) -> Iterator[None]:
         yield
     except exc.IntegrityError as error:
         reason = str(error.orig).splitlines()[0]
-        raise StoreError(f"the catalogue refused a row: {reason}", allowed="unique names and links to rows that exist",
-                         fix="use another name or version, or create the linked row first") from error
+        raise StoreError(
+            f"the catalogue refused a row: {reason}",
+            allowed="unique names and links to rows that exist",
+            fix="use another name or version, or create the linked row first",
+        ) from error
     except (exc.StatementError, sqlite3.Error) as error:
         if isinstance(error, exc.StatementError) and isinstance(error.orig, LabkitError):
             raise error.orig from None

@@ -12,28 +12,60 @@ from labkit.store.clock import now
 from labkit.store.identifiers import new_id
 
 
-def freeze_baseline(tx: Transaction, *, tool: str, process: str, family: str, document: Mapping[str, Any],
-                    qualified_by: str | None = None) -> str:
+def freeze_baseline(
+    tx: Transaction,
+    *,
+    tool: str,
+    process: str,
+    family: str,
+    document: Mapping[str, Any],
+    qualified_by: str | None = None,
+) -> str:
     """Keep a qualified baseline; it never changes, a later one replaces it. Returns its id.
 
     *family* names the recipes that share it; *document* holds what the judge compares with.
     """
     identifier = new_id()
-    tx.insert(tables.baselines, {"id": identifier, "tool": tool, "process": process, "family": family,
-                                 "document": document, "frozen_at": now(), "qualified_by": qualified_by})
+    tx.insert(
+        tables.baselines,
+        {
+            "id": identifier,
+            "tool": tool,
+            "process": process,
+            "family": family,
+            "document": document,
+            "frozen_at": now(),
+            "qualified_by": qualified_by,
+        },
+    )
     return identifier
 
 
 def baseline(tx: Transaction, *, tool: str, process: str, family: str) -> Row | None:
     """The baseline in force for a family of recipes on a tool, or ``None``."""
     table = tables.baselines
-    found = tx.select(table, table.c.tool == tool, table.c.process == process, table.c.family == family,
-                      table.c.retired_at.is_(None), order=[table.c.frozen_at.desc(), table.c.id.desc()], limit=1)
+    found = tx.select(
+        table,
+        table.c.tool == tool,
+        table.c.process == process,
+        table.c.family == family,
+        table.c.retired_at.is_(None),
+        order=[table.c.frozen_at.desc(), table.c.id.desc()],
+        limit=1,
+    )
     return found[0] if found else None
 
 
-def add_training_row(tx: Transaction, run: str, *, family: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any],
-                     excluded: bool = False, reason: str | None = None) -> None:
+def add_training_row(
+    tx: Transaction,
+    run: str,
+    *,
+    family: str,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    excluded: bool = False,
+    reason: str | None = None,
+) -> None:
     """Keep what a run teaches; one row per run, replaced if it is taught again. The trust labels come from the run.
 
     Raises
@@ -44,15 +76,35 @@ def add_training_row(tx: Transaction, run: str, *, family: str, inputs: Mapping[
     if excluded and not reason:
         raise StoreError(f"run {run} is excluded from training without a reason", fix="say why: reason='…'")
     row = runs.get(tx, run)
-    tx.put(tables.training_rows, {"run": run}, {
-        "tool": row["tool"] or "", "process": row["process"], "family": family, "origin": row["origin"],
-        "qualified": row["qualified"], "inputs": inputs, "outputs": outputs, "excluded": excluded, "reason": reason,
-        "created": now()})
+    tx.put(
+        tables.training_rows,
+        {"run": run},
+        {
+            "tool": row["tool"] or "",
+            "process": row["process"],
+            "family": family,
+            "origin": row["origin"],
+            "qualified": row["qualified"],
+            "inputs": inputs,
+            "outputs": outputs,
+            "excluded": excluded,
+            "reason": reason,
+            "created": now(),
+        },
+    )
 
 
-def training_rows(tx: Transaction, *, process: str, origins: Sequence[str], tool: str | None = None,
-                  family: str | None = None, qualified: bool | None = None, excluded: bool = False,
-                  limit: int | None = None) -> list[Row]:
+def training_rows(
+    tx: Transaction,
+    *,
+    process: str,
+    origins: Sequence[str],
+    tool: str | None = None,
+    family: str | None = None,
+    qualified: bool | None = None,
+    excluded: bool = False,
+    limit: int | None = None,
+) -> list[Row]:
     """Rows to learn from, oldest first; *origins* must be said, so that simulated data never slips into a real tool's
     model.
 
@@ -63,8 +115,11 @@ def training_rows(tx: Transaction, *, process: str, origins: Sequence[str], tool
         raise StoreError(f"origins {', '.join(sorted(unknown)) or 'not given'}", allowed=", ".join(tables.ORIGINS))
     table = tables.training_rows
     where: list[Any] = [table.c.process == process, table.c.origin.in_(list(origins))]
-    where += [table.c[name] == value for name, value in (("tool", tool), ("family", family), ("qualified", qualified))
-              if value is not None]
+    where += [
+        table.c[name] == value
+        for name, value in (("tool", tool), ("family", family), ("qualified", qualified))
+        if value is not None
+    ]
     where += [] if excluded else [table.c.excluded.is_(False)]
     return tx.select(table, *where, order=[table.c.number.desc()], limit=limit)[::-1]
 
@@ -74,9 +129,19 @@ def exclude_training_row(tx: Transaction, run: str, reason: str) -> None:
     tx.update(tables.training_rows, {"run": run}, {"excluded": True, "reason": reason})
 
 
-def suggest(tx: Transaction, *, kind: str, tool: str, process: str, changes: Mapping[str, Any], reason: str,
-            family: str | None = None, run: str | None = None, recipe_name: str | None = None,
-            recipe_version: int | None = None) -> str:
+def suggest(
+    tx: Transaction,
+    *,
+    kind: str,
+    tool: str,
+    process: str,
+    changes: Mapping[str, Any],
+    reason: str,
+    family: str | None = None,
+    run: str | None = None,
+    recipe_name: str | None = None,
+    recipe_version: int | None = None,
+) -> str:
     """Propose a correction (*changes* by recipe path) for a person to decide on; returns its id."""
     identifier = new_id()
     tx.insert(
@@ -112,8 +177,11 @@ def decide(tx: Transaction, suggestion: str, *, approved: bool) -> Row:
         raise StoreError(f"suggestion {suggestion} is already {row['status']} by {row['decided_by']}")
     if tx.principal.role.value == "viewer":
         raise PermissionDenied("a viewer cannot decide on suggestions", allowed="operator, engineer, admin")
-    tx.update(tables.suggestions, {"id": suggestion}, {"status": "approved" if approved else "refused",
-                                                       "decided_by": tx.principal.user, "decided_at": now()})
+    tx.update(
+        tables.suggestions,
+        {"id": suggestion},
+        {"status": "approved" if approved else "refused", "decided_by": tx.principal.user, "decided_at": now()},
+    )
     return tx.get(tables.suggestions, id=suggestion)
 
 
@@ -122,8 +190,11 @@ def suggestions(
 ) -> list[Row]:
     """Suggestions, oldest first."""
     table = tables.suggestions
-    where = [table.c[name] == value for name, value in (("status", status), ("tool", tool), ("process", process))
-             if value is not None]
+    where = [
+        table.c[name] == value
+        for name, value in (("status", status), ("tool", tool), ("process", process))
+        if value is not None
+    ]
     return tx.select(table, *where, order=[table.c.id])
 
 
@@ -138,19 +209,39 @@ def keep_chart_state(tx: Transaction, key: str, document: Mapping[str, Any], *, 
     tx.put(tables.charts_state, {"key": key}, {"document": document, "changed": now(), "run": run})
 
 
-def keep_profile(tx: Transaction, name: str, *, process: str, document: Mapping[str, Any], tool: str | None = None,
-                 product: str | None = None) -> int:
+def keep_profile(
+    tx: Transaction,
+    name: str,
+    *,
+    process: str,
+    document: Mapping[str, Any],
+    tool: str | None = None,
+    product: str | None = None,
+) -> int:
     """Store a constraint profile as its next version, unless the newest one says the same; returns the version."""
     table = tables.constraint_profiles
     tx.exclusive(f"profile {name}")
     found = tx.select(table, table.c.name == name, order=[table.c.version.desc()], limit=1)
-    same = found and all(found[0][key] == value for key, value in (
-        ("process", process), ("tool", tool), ("product", product), ("document", dict(document))))
+    same = found and all(
+        found[0][key] == value
+        for key, value in (("process", process), ("tool", tool), ("product", product), ("document", dict(document)))
+    )
     if same:
         return int(found[0]["version"])
     version = int(found[0]["version"]) + 1 if found else 1
-    tx.insert(table, {"name": name, "version": version, "process": process, "tool": tool, "product": product,
-                      "document": document, "author": tx.principal.user, "created": now()})
+    tx.insert(
+        table,
+        {
+            "name": name,
+            "version": version,
+            "process": process,
+            "tool": tool,
+            "product": product,
+            "document": document,
+            "author": tx.principal.user,
+            "created": now(),
+        },
+    )
     return version
 
 
@@ -166,8 +257,10 @@ def profile(tx: Transaction, name: str, version: int | None = None) -> Row:
     where = [table.c.name == name] + ([table.c.version == version] if version is not None else [])
     found = tx.select(table, *where, order=[table.c.version.desc()], limit=1)
     if not found:
-        raise NotFound(f"no constraint profile {name!r}{f' version {version}' if version else ''}",
-                       allowed=", ".join(sorted({row["name"] for row in profiles(tx)})) or "none stored")
+        raise NotFound(
+            f"no constraint profile {name!r}{f' version {version}' if version else ''}",
+            allowed=", ".join(sorted({row["name"] for row in profiles(tx)})) or "none stored",
+        )
     return found[0]
 
 

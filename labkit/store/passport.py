@@ -19,8 +19,9 @@ def add_lot(tx: Transaction, lot: str, *, product: str | None = None, note: str 
         tx.insert(tables.lots, {"id": lot, "product": product, "note": note, "created": now()})
 
 
-def add_wafer(tx: Transaction, wafer: str, *, lot: str | None = None, sample: str | None = None,
-              product: str | None = None) -> None:
+def add_wafer(
+    tx: Transaction, wafer: str, *, lot: str | None = None, sample: str | None = None, product: str | None = None
+) -> None:
     """Make a wafer known; one that exists keeps its lot.
 
     Raises
@@ -56,10 +57,18 @@ def place(tx: Transaction, run: str, wafers: Mapping[str, int | None]) -> None:
     known = {found["id"]: found["lot"] for found in tx.select(tables.wafers, tables.wafers.c.id.in_(list(wafers)))}
     strangers = [wafer for wafer, lot in known.items() if row["lot"] is not None and lot not in (None, row["lot"])]
     if strangers:
-        raise StoreError(f"wafer {strangers[0]!r} belongs to lot {known[strangers[0]]!r}, not {row['lot']!r}",
-                         fix="give the wafer another id")
-    tx.insert_many(tables.wafers, [{"id": wafer, "lot": row["lot"], "product": row["product"], "created": now()}
-                                   for wafer in wafers if wafer not in known])
+        raise StoreError(
+            f"wafer {strangers[0]!r} belongs to lot {known[strangers[0]]!r}, not {row['lot']!r}",
+            fix="give the wafer another id",
+        )
+    tx.insert_many(
+        tables.wafers,
+        [
+            {"id": wafer, "lot": row["lot"], "product": row["product"], "created": now()}
+            for wafer in wafers
+            if wafer not in known
+        ],
+    )
     tx.delete(tables.run_wafers, tables.run_wafers.c.run_seq == row["seq"], tables.run_wafers.c.wafer.in_(list(wafers)))
     tx.insert_many(
         tables.run_wafers, [{"run_seq": row["seq"], "wafer": wafer, "slot": slot} for wafer, slot in wafers.items()]
@@ -105,5 +114,6 @@ def history(tx: Transaction, wafer: str) -> list[Row]:
         )
     ]
     statement = sa.select(*columns, link.c.slot).select_from(
-        link.join(run, sa.and_(run.c.seq == link.c.run_seq, run.c.org_id == link.c.org_id)))
+        link.join(run, sa.and_(run.c.seq == link.c.run_seq, run.c.org_id == link.c.org_id))
+    )
     return [dict(row) for row in tx.execute(statement.where(link.c.wafer == wafer).order_by(link.c.run_seq)).mappings()]

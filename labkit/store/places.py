@@ -99,8 +99,11 @@ class LocalPlace:
 
     def folders(self, below: str, depth: int) -> list[str]:
         """Folders exactly *depth* levels below *below*."""
-        return sorted(path.relative_to(self.root).as_posix() for path in (self.root / below).glob("/".join("*" * depth))
-                      if path.is_dir())
+        return sorted(
+            path.relative_to(self.root).as_posix()
+            for path in (self.root / below).glob("/".join("*" * depth))
+            if path.is_dir()
+        )
 
 
 class RemotePlace:
@@ -139,7 +142,7 @@ class RemotePlace:
         start = self._path(folder).rstrip("/") + "/"
         found = self.filesystem.find(start, detail=True)
         root = self.filesystem._strip_protocol(start).rstrip("/") + "/"
-        return {name[len(root):]: int(info["size"]) for name, info in found.items() if name.startswith(root)}
+        return {name[len(root) :]: int(info["size"]) for name, info in found.items() if name.startswith(root)}
 
     def exists(self, path: str) -> bool:
         """Whether there is such an object or a folder of them."""
@@ -237,7 +240,7 @@ def write_files(root: Path, files: Iterable[tuple[str, bytes]]) -> Mapping[str, 
             handles.append(handle)
             view = memoryview(content)
             while view:
-                view = view[os.write(handle, view):]
+                view = view[os.write(handle, view) :]
             sizes[path] = len(content)
             if len(handles) >= 200:
                 _finish(handles)

@@ -14,8 +14,18 @@ from labkit.store.clock import now
 TABLE = tables.recipes
 
 
-def save(tx: Transaction, document: Mapping[str, Any], *, name: str, version: int, process: str, content_hash: str,
-         hazard_level: int = 1, parent_version: int | None = None, notes: Sequence[str] = ()) -> Row:
+def save(
+    tx: Transaction,
+    document: Mapping[str, Any],
+    *,
+    name: str,
+    version: int,
+    process: str,
+    content_hash: str,
+    hazard_level: int = 1,
+    parent_version: int | None = None,
+    notes: Sequence[str] = (),
+) -> Row:
     """Keep a version of a recipe as a draft; saving the same content again changes nothing.
 
     Raises
@@ -28,8 +38,11 @@ def save(tx: Transaction, document: Mapping[str, Any], *, name: str, version: in
     if found is not None:
         if (found["content_hash"], found["process"]) == (content_hash, process):
             return found
-        raise StoreError(f"recipe {name!r} version {version} exists with other content",
-                         allowed="versions are written once", fix=f"save it as version {latest_version(tx, name) + 1}")
+        raise StoreError(
+            f"recipe {name!r} version {version} exists with other content",
+            allowed="versions are written once",
+            fix=f"save it as version {latest_version(tx, name) + 1}",
+        )
     other = tx.select(TABLE, TABLE.c.name == name, TABLE.c.process != process, columns=("process",), limit=1)
     if other:
         raise StoreError(
@@ -102,8 +115,11 @@ def approve(tx: Transaction, name: str, version: int, content_hash: str, *, note
     """
     row = tx.get(TABLE, name=name, version=version)
     if row["author"] == tx.principal.user:
-        raise PermissionDenied(f"{tx.principal.user} wrote {name!r} version {version} and cannot approve it",
-                               allowed="approval by another user", fix="ask a second person to approve it")
+        raise PermissionDenied(
+            f"{tx.principal.user} wrote {name!r} version {version} and cannot approve it",
+            allowed="approval by another user",
+            fix="ask a second person to approve it",
+        )
     if tx.principal.role not in (Role.ENGINEER, Role.ADMIN):
         raise PermissionDenied(f"a {tx.principal.role.value} cannot approve recipes", allowed="engineer, admin")
     if row["content_hash"] != content_hash:
@@ -114,8 +130,11 @@ def approve(tx: Transaction, name: str, version: int, content_hash: str, *, note
     if row["status"] != "draft":
         raise StoreError(f"recipe {name!r} version {version} is {row['status']}", allowed="only drafts are approved")
     at = now()
-    tx.update(TABLE, {"name": name, "version": version},
-              {"status": "approved", "approved_by": tx.principal.user, "approved_at": at})
+    tx.update(
+        TABLE,
+        {"name": name, "version": version},
+        {"status": "approved", "approved_by": tx.principal.user, "approved_at": at},
+    )
     _sign(tx, row, "approved", note)
     return get(tx, name, version)
 
@@ -136,10 +155,20 @@ def approvals(tx: Transaction, name: str, version: int) -> list[Row]:
 
 
 def _sign(tx: Transaction, row: Row, decision: str, note: str) -> None:
-    tx.insert(tables.approvals, {
-        "recipe_hash": row["content_hash"], "recipe_name": row["name"], "recipe_version": row["version"],
-        "decision": decision, "approver": tx.principal.user, "role": tx.principal.role.value,
-        "signature": tx.principal.signature, "at": now(), "note": note or None})
+    tx.insert(
+        tables.approvals,
+        {
+            "recipe_hash": row["content_hash"],
+            "recipe_name": row["name"],
+            "recipe_version": row["version"],
+            "decision": decision,
+            "approver": tx.principal.user,
+            "role": tx.principal.role.value,
+            "signature": tx.principal.signature,
+            "at": now(),
+            "note": note or None,
+        },
+    )
 
 
 def _shown(row: Row) -> Row:

@@ -136,8 +136,11 @@ def _strays(catalogue: Catalogue, folders: RunFolders) -> list[Finding]:
 
 
 def _missing(catalogue: Catalogue, folders: RunFolders, limit: int) -> list[Finding]:
-    return [_report(catalogue, Finding(run, f"its folder {folder} is missing"))
-            for run, folder, _ in _finished(catalogue, limit) if not folders.place.exists(f"{folder}/{CHECKSUMS}")]
+    return [
+        _report(catalogue, Finding(run, f"its folder {folder} is missing"))
+        for run, folder, _ in _finished(catalogue, limit)
+        if not folders.place.exists(f"{folder}/{CHECKSUMS}")
+    ]
 
 
 def _finished(catalogue: Catalogue, limit: int | None) -> list[tuple[str, str, str]]:
@@ -147,8 +150,13 @@ def _finished(catalogue: Catalogue, limit: int | None) -> list[tuple[str, str, s
     with catalogue.read() as tx:
         while limit is None or len(found) < limit:
             where: list[Any] = [table.c.seq < before] if before is not None else []
-            page = tx.select(table, *where, columns=("seq", "id", "folder", "folder_checksum"),
-                             order=[table.c.seq.desc()], limit=limit or 5_000)
+            page = tx.select(
+                table,
+                *where,
+                columns=("seq", "id", "folder", "folder_checksum"),
+                order=[table.c.seq.desc()],
+                limit=limit or 5_000,
+            )
             found += [(row["id"], row["folder"], row["folder_checksum"]) for row in page if row["folder"]]
             if limit is not None or not page:
                 break
@@ -159,8 +167,13 @@ def _finished(catalogue: Catalogue, limit: int | None) -> list[tuple[str, str, s
 def _report(catalogue: Catalogue, finding: Finding) -> Finding:
     table = tables.quarantine
     with catalogue.begin() as tx:
-        known = tx.select(table, table.c.kind == "run", table.c.subject == finding.run, table.c.resolved_at.is_(None),
-                          table.c.reason == finding.what)
+        known = tx.select(
+            table,
+            table.c.kind == "run",
+            table.c.subject == finding.run,
+            table.c.resolved_at.is_(None),
+            table.c.reason == finding.what,
+        )
         if not known:
             tx.insert(
                 table,

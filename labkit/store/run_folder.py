@@ -54,9 +54,16 @@ class RunFolders:
         """The lab's folder where it is a local one."""
         return self.place.root if isinstance(self.place, LocalPlace) else None
 
-    def stage(self, run: str, document: Mapping[str, Any], *, telemetry: Any = None,
-              attributes: Mapping[str, Mapping[str, str]] | None = None,
-              fields: Mapping[str, xr.Dataset] | None = None, created: datetime | None = None) -> Staged:
+    def stage(
+        self,
+        run: str,
+        document: Mapping[str, Any],
+        *,
+        telemetry: Any = None,
+        attributes: Mapping[str, Mapping[str, str]] | None = None,
+        fields: Mapping[str, xr.Dataset] | None = None,
+        created: datetime | None = None,
+    ) -> Staged:
         """Write a finished run aside; nothing is visible under ``runs/`` before :meth:`Staged.publish`.
 
         Parameters
@@ -212,8 +219,13 @@ class _Source:
         return self.where.file(self.path)
 
 
-def _files(run: str, document: Mapping[str, Any], telemetry: Any, attributes: Mapping[str, Mapping[str, str]] | None,
-           fields: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, bytes]]:
+def _files(
+    run: str,
+    document: Mapping[str, Any],
+    telemetry: Any,
+    attributes: Mapping[str, Mapping[str, str]] | None,
+    fields: Mapping[str, xr.Dataset],
+) -> Iterator[tuple[str, bytes]]:
     if telemetry is not None:
         yield TELEMETRY, parquet.encode(parquet.table(telemetry, attributes))
     if fields:

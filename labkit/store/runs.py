@@ -27,8 +27,15 @@ def create(tx: Transaction, *, process: str, state: str, origin: str, **columns:
     StoreError
         If a column is unknown, or the id is taken.
     """
-    row = {"id": new_id(), "operator": tx.principal.user, "created": now(), **columns,
-           "process": process, "state": state, "origin": origin}
+    row = {
+        "id": new_id(),
+        "operator": tx.principal.user,
+        "created": now(),
+        **columns,
+        "process": process,
+        "state": state,
+        "origin": origin,
+    }
     check_id(row["id"])
     seq = tx.insert(tables.runs, row)
     tx.insert(tables.transitions, {"run": row["id"], "target": state, "at": row["created"], "by": tx.principal.user})
@@ -56,8 +63,9 @@ def update(tx: Transaction, run: str, **changes: Any) -> None:
     tx.update(tables.runs, {"id": run}, changes)
 
 
-def move(tx: Transaction, run: str, target: str, *, expected: str | Collection[str], reason: str = "",
-         **changes: Any) -> None:
+def move(
+    tx: Transaction, run: str, target: str, *, expected: str | Collection[str], reason: str = "", **changes: Any
+) -> None:
     """Move *run* to state *target* if it is in one of the *expected* states, with other column *changes* at once.
 
     Raises
@@ -79,12 +87,22 @@ def move(tx: Transaction, run: str, target: str, *, expected: str | Collection[s
         raise IllegalTransition(
             f"run {run} is {present}, so it cannot become {target}", allowed=f"from {', '.join(allowed)}"
         )
-    tx.insert(tables.transitions, {"run": run, "origin": present, "target": target, "at": now(),
-                                   "by": tx.principal.user, "reason": reason or None})
+    tx.insert(
+        tables.transitions,
+        {
+            "run": run,
+            "origin": present,
+            "target": target,
+            "at": now(),
+            "by": tx.principal.user,
+            "reason": reason or None,
+        },
+    )
 
 
-def move_through(tx: Transaction, run: str, targets: Sequence[str], *, expected: str, reason: str = "",
-                 **changes: Any) -> None:
+def move_through(
+    tx: Transaction, run: str, targets: Sequence[str], *, expected: str, reason: str = "", **changes: Any
+) -> None:
     """Move *run* from *expected* through *targets* in one step, leaving a transition for each; *changes* come with
     the last.
 
@@ -98,10 +116,20 @@ def move_through(tx: Transaction, run: str, targets: Sequence[str], *, expected:
         present = get(tx, run)["state"]
         raise IllegalTransition(f"run {run} is {present}, so it cannot become {targets[0]}", allowed=f"from {expected}")
     at, by, origins = now(), tx.principal.user, [expected, *targets[:-1]]
-    tx.insert_many(tables.transitions, [
-        {"run": run, "origin": origin, "target": target, "at": at, "by": by,
-         "reason": (reason or None) if target is targets[-1] else None}
-        for origin, target in zip(origins, targets, strict=True)])
+    tx.insert_many(
+        tables.transitions,
+        [
+            {
+                "run": run,
+                "origin": origin,
+                "target": target,
+                "at": at,
+                "by": by,
+                "reason": (reason or None) if target is targets[-1] else None,
+            }
+            for origin, target in zip(origins, targets, strict=True)
+        ],
+    )
 
 
 def history(tx: Transaction, run: str) -> list[Row]:
@@ -123,13 +151,30 @@ def start_attempt(
     ordinals = [row["ordinal"] for row in attempts(tx, run)]
     ordinal = max(ordinals, default=0) + 1
     at = now()
-    tx.insert(tables.attempts, {"run": run, "ordinal": ordinal, "state": state, "worker": worker or None, "queued": at,
-                                "started": at if state == "running" else None, "fence": fence})
+    tx.insert(
+        tables.attempts,
+        {
+            "run": run,
+            "ordinal": ordinal,
+            "state": state,
+            "worker": worker or None,
+            "queued": at,
+            "started": at if state == "running" else None,
+            "fence": fence,
+        },
+    )
     return ordinal
 
 
-def move_attempt(tx: Transaction, run: str, ordinal: int, state: str, *, error_code: str | None = None,
-                 error_message: str | None = None) -> None:
+def move_attempt(
+    tx: Transaction,
+    run: str,
+    ordinal: int,
+    state: str,
+    *,
+    error_code: str | None = None,
+    error_message: str | None = None,
+) -> None:
     """Change the state of an attempt, with the time at which it started or ended."""
     changes: Row = {"state": state, "error_code": error_code, "error_message": error_message}
     if state == "running":
@@ -155,8 +200,9 @@ def record_results(tx: Transaction, run: str, results: Iterable[Mapping[str, Any
 def results(tx: Transaction, run: str) -> dict[str, Row]:
     """Results of *run* by name."""
     seq = get(tx, run)["seq"]
-    found = tx.select(tables.results, tables.results.c.run_seq == seq,
-                      columns=("name", "value", "expected", "residual", "units"))
+    found = tx.select(
+        tables.results, tables.results.c.run_seq == seq, columns=("name", "value", "expected", "residual", "units")
+    )
     return {row.pop("name"): row for row in found}
 
 
@@ -168,7 +214,7 @@ def results_of(
     found: dict[str, dict[str, float]] = {run: {} for run in by_seq.values()}
     table, keys = tables.results, list(by_seq)
     for first in range(0, len(keys), 500):
-        where = [table.c.run_seq.in_(keys[first:first + 500])] + ([table.c.name.in_(list(names))] if names else [])
+        where = [table.c.run_seq.in_(keys[first : first + 500])] + ([table.c.name.in_(list(names))] if names else [])
         for row in tx.select(table, *where, columns=("run_seq", "name", "value")):
             found[by_seq[row["run_seq"]]][row["name"]] = row["value"]
     return found

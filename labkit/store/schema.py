@@ -38,8 +38,11 @@ def revision(engine: sa.Engine) -> str | None:
         present = set(sa.inspect(connection).get_table_names())
         if "alembic_version" not in present:
             if present:
-                raise StoreError(f"database {engine.url.database} already holds tables that are not labkit's",
-                                 allowed="an empty database or a labkit catalogue", fix="name another file or database")
+                raise StoreError(
+                    f"database {engine.url.database} already holds tables that are not labkit's",
+                    allowed="an empty database or a labkit catalogue",
+                    fix="name another file or database",
+                )
             return None
         rows = connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalars().all()
     return str(rows[0]) if rows else None
@@ -118,6 +121,9 @@ def copy_sqlite(source: Path, target: Path) -> None:
         If either cannot be read or written.
     """
     url = sa.URL.create("sqlite", database=str(target))
-    with in_words(url), closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader, \
-            closing(sqlite3.connect(target)) as writer:
+    with (
+        in_words(url),
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as reader,
+        closing(sqlite3.connect(target)) as writer,
+    ):
         reader.backup(writer)

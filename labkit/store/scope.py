@@ -44,14 +44,18 @@ def scoped(statement: Statement, organisation: str) -> Statement:
 
 def _check(select: Any, organisation: str) -> None:
     if not isinstance(select, sa.Select):
-        raise PermissionDenied("a catalogue statement held literal SQL or a union",
-                               allowed="select, update and delete built from labkit.store.tables")
+        raise PermissionDenied(
+            "a catalogue statement held literal SQL or a union",
+            allowed="select, update and delete built from labkit.store.tables",
+        )
     named, nested = _level(select)
     missing = named - _bound(select.whereclause, organisation)
     if missing:
         names = ", ".join(sorted(table.name for table in missing))
-        raise PermissionDenied(f"a subquery reads {names} beyond organisation {organisation!r}",
-                               fix="filter it by org_id == tx.organisation")
+        raise PermissionDenied(
+            f"a subquery reads {names} beyond organisation {organisation!r}",
+            fix="filter it by org_id == tx.organisation",
+        )
     for inner in nested:
         _check(inner, organisation)
 

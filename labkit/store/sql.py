@@ -33,12 +33,22 @@ TABLES = tuple(sorted({*tables.metadata.tables, "telemetry"} - HIDDEN))
 TELEMETRY_RUNS = 2_000
 """Newest finished runs that ``telemetry`` covers unless runs are named."""
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SETTINGS = ("enable_external_access=false", "autoinstall_known_extensions=false", "autoload_known_extensions=false",
-             "python_enable_replacements=false", "lock_configuration=true")
+_SETTINGS = (
+    "enable_external_access=false",
+    "autoinstall_known_extensions=false",
+    "autoload_known_extensions=false",
+    "python_enable_replacements=false",
+    "lock_configuration=true",
+)
 
 
-def query(catalogue: Catalogue, statement: str, *, folders: RunFolders | None = None,
-          runs: Iterable[Mapping[str, Any]] | None = None) -> pd.DataFrame:
+def query(
+    catalogue: Catalogue,
+    statement: str,
+    *,
+    folders: RunFolders | None = None,
+    runs: Iterable[Mapping[str, Any]] | None = None,
+) -> pd.DataFrame:
     """The answer to one SELECT.
 
     Parameters
@@ -73,8 +83,9 @@ def query(catalogue: Catalogue, statement: str, *, folders: RunFolders | None = 
             answer: pd.DataFrame = connection.sql(statement).to_arrow_table().to_pandas()
             return answer
         except duckdb.CatalogException as error:
-            raise NotFound(f"the query names what is not there: {_first_line(error)}",
-                           allowed=f"tables {', '.join(TABLES)}") from None
+            raise NotFound(
+                f"the query names what is not there: {_first_line(error)}", allowed=f"tables {', '.join(TABLES)}"
+            ) from None
         except duckdb.Error as error:
             raise StoreError(
                 f"the query was refused: {_first_line(error)}",
@@ -85,8 +96,11 @@ def query(catalogue: Catalogue, statement: str, *, folders: RunFolders | None = 
 
 def columns() -> dict[str, list[str]]:
     """Columns of every table that :func:`query` knows, without the channels of ``telemetry``."""
-    found = {name: [column.name for column in tables.metadata.tables[name].c if column.name != "org_id"]
-             for name in TABLES if name != "telemetry"}
+    found = {
+        name: [column.name for column in tables.metadata.tables[name].c if column.name != "org_id"]
+        for name in TABLES
+        if name != "telemetry"
+    }
     for name in ("runs", "results", "run_wafers"):
         found[name].append("run")
     return {**found, "telemetry": ["run", "time"]}
@@ -98,8 +112,11 @@ def _require_select(connection: duckdb.DuckDBPyConnection, statement: str) -> No
     except duckdb.Error as error:
         raise StoreError(f"the query cannot be read: {_first_line(error)}", allowed="one SELECT") from None
     if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-        raise StoreError("only one SELECT can be run", allowed="SELECT … or WITH … SELECT …",
-                         fix="change data through the lab's methods")
+        raise StoreError(
+            "only one SELECT can be run",
+            allowed="SELECT … or WITH … SELECT …",
+            fix="change data through the lab's methods",
+        )
 
 
 def _wanted(statement: str, words: set[str]) -> set[str] | None:
@@ -152,8 +169,17 @@ def _telemetry(tx: Transaction, folders: RunFolders | None, runs: Iterable[Mappi
     if folders is None or folders.local is None:
         raise StoreError("telemetry can be queried where run folders are local", fix="read lab.run(id).data instead")
     table = tables.runs
-    rows = list(runs) if runs is not None else tx.select(
-        table, table.c.folder.is_not(None), columns=("id", "folder"), order=[table.c.seq.desc()], limit=TELEMETRY_RUNS)
+    rows = (
+        list(runs)
+        if runs is not None
+        else tx.select(
+            table,
+            table.c.folder.is_not(None),
+            columns=("id", "folder"),
+            order=[table.c.seq.desc()],
+            limit=TELEMETRY_RUNS,
+        )
+    )
     parts, schemas = [], [pa.schema([pa.field("run", pa.string())])]
     layout, disk = ds.ParquetFileFormat(), LocalFileSystem()
     for row in rows:

@@ -31,8 +31,13 @@ def plan(tx: Transaction, run: str, points: int, per_chunk: int) -> list[Row]:
                 fix="continue it with the same, or start a new one",
             )
         return found
-    tx.insert_many(TABLE, [{"run": run, "ordinal": ordinal, "state": "queued", "first": first, "count": count}
-                           for ordinal, first, count in wanted])
+    tx.insert_many(
+        TABLE,
+        [
+            {"run": run, "ordinal": ordinal, "state": "queued", "first": first, "count": count}
+            for ordinal, first, count in wanted
+        ],
+    )
     return chunks(tx, run)
 
 

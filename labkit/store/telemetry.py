@@ -60,8 +60,10 @@ def table(
         )
         for name in names
     ]
-    return pa.table([pa.array(columns[name], type=field.type) for name, field in zip(names, fields, strict=True)],
-                    schema=pa.schema(fields))
+    return pa.table(
+        [pa.array(columns[name], type=field.type) for name, field in zip(names, fields, strict=True)],
+        schema=pa.schema(fields),
+    )
 
 
 def encode(found: pa.Table) -> bytes:

@@ -14,8 +14,16 @@ from labkit.store.clock import now
 TABLE = tables.tools
 
 
-def register(tx: Transaction, tool: str, *, process: str, kind: str = "simulated", name: str = "",
-             config: Mapping[str, Any] | None = None, capabilities: Mapping[str, Any] | None = None) -> Row:
+def register(
+    tx: Transaction,
+    tool: str,
+    *,
+    process: str,
+    kind: str = "simulated",
+    name: str = "",
+    config: Mapping[str, Any] | None = None,
+    capabilities: Mapping[str, Any] | None = None,
+) -> Row:
     """Add a tool, or change name, configuration and capabilities of one that exists; kind and process stay.
 
     Raises
@@ -28,8 +36,10 @@ def register(tx: Transaction, tool: str, *, process: str, kind: str = "simulated
     if found is None:
         at = now()
         tx.insert(TABLE, {**changes, "id": tool, "process": process, "kind": kind, "state": "standby", "created": at})
-        tx.insert(tables.tool_states, {"tool": tool, "state": "standby", "since": at, "user": tx.principal.user,
-                                       "reason": "registered"})
+        tx.insert(
+            tables.tool_states,
+            {"tool": tool, "state": "standby", "since": at, "user": tx.principal.user, "reason": "registered"},
+        )
     elif (found["kind"], found["process"]) != (kind, process):
         raise StoreError(
             f"tool {tool!r} is a {found['kind']} tool for {found['process']}, not a {kind} one for {process}",
@@ -50,8 +60,10 @@ def get(tx: Transaction, tool: str) -> Row:
     """
     found = tx.find(TABLE, id=tool)
     if found is None:
-        raise NotFound(f"no tool {tool!r} in organisation {tx.organisation!r}",
-                       allowed=", ".join(row["id"] for row in listing(tx)) or "none registered")
+        raise NotFound(
+            f"no tool {tool!r} in organisation {tx.organisation!r}",
+            allowed=", ".join(row["id"] for row in listing(tx)) or "none registered",
+        )
     return found
 
 
@@ -77,8 +89,9 @@ def set_state(tx: Transaction, tool: str, state: str, *, reason: str = "", at: d
     moment, table = at or now(), tables.tool_states
     last = tx.select(table, table.c.tool == tool, table.c.until.is_(None), order=[table.c.number.desc()], limit=1)
     if last and moment < last[0]["since"]:
-        raise StoreError(f"tool {tool!r} is {present['state']} since {last[0]['since']:%Y-%m-%d %H:%M:%S}",
-                         allowed="a later moment")
+        raise StoreError(
+            f"tool {tool!r} is {present['state']} since {last[0]['since']:%Y-%m-%d %H:%M:%S}", allowed="a later moment"
+        )
     if last:
         tx.update(table, {"number": last[0]["number"]}, {"until": moment})
     tx.insert(
@@ -105,8 +118,11 @@ def lease(tx: Transaction, tool: str, run: str, *, seconds: float = 3600.0) -> i
     until = row["leased_until"] or datetime.max.replace(tzinfo=UTC)
     held = row["leased_run"] not in (None, run) and until > moment
     if held:
-        raise ToolError(f"tool {tool!r} is reserved for run {row['leased_run']} until {until:%Y-%m-%d %H:%M:%S} UTC",
-                        allowed="one run at a time per tool", fix="wait for that run to end, or cancel it")
+        raise ToolError(
+            f"tool {tool!r} is reserved for run {row['leased_run']} until {until:%Y-%m-%d %H:%M:%S} UTC",
+            allowed="one run at a time per tool",
+            fix="wait for that run to end, or cancel it",
+        )
     fence = int(row["fence"]) + 1
     tx.update(
         TABLE, {"id": tool}, {"fence": fence, "leased_run": run, "leased_until": moment + timedelta(seconds=seconds)}

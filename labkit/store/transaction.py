@@ -51,8 +51,10 @@ class Transaction:
         if isinstance(statement, sa.Insert):
             raise PermissionDenied("rows are inserted with tx.insert(table, row)")
         if not isinstance(statement, sa.Select | sa.Update | sa.Delete):
-            raise PermissionDenied(f"a catalogue cannot run a {type(statement).__name__}",
-                                   allowed="select, update and delete built from labkit.store.tables")
+            raise PermissionDenied(
+                f"a catalogue cannot run a {type(statement).__name__}",
+                allowed="select, update and delete built from labkit.store.tables",
+            )
         if not isinstance(statement, sa.Select) and not self.writes:
             raise StoreError("this transaction only reads", fix="use catalogue.begin()")
         bound = scope.scoped(statement, self.organisation)
@@ -84,8 +86,15 @@ class Transaction:
             )
         return {**accepted(table, row), "org_id": self.organisation}
 
-    def select(self, table: sa.Table, *where: sa.ColumnElement[bool], columns: Sequence[str] = (),
-               order: Sequence[Any] = (), limit: int | None = None, lock: bool = False) -> list[Row]:
+    def select(
+        self,
+        table: sa.Table,
+        *where: sa.ColumnElement[bool],
+        columns: Sequence[str] = (),
+        order: Sequence[Any] = (),
+        limit: int | None = None,
+        lock: bool = False,
+    ) -> list[Row]:
         """Rows of *table* that satisfy *where*; *lock* keeps them from other writers until the transaction ends."""
         statement = sa.select(*(table.c[name] for name in columns)) if columns else sa.select(table)
         statement = statement.where(*where).order_by(*order).limit(limit)
@@ -139,13 +148,15 @@ class Transaction:
     def exclusive(self, name: str) -> None:
         """Let no other transaction of this organisation pass the same *name* until this one ends."""
         if self.dialect == "postgresql":
-            self._connection.execute(sa.select(sa.func.pg_advisory_xact_lock(
-                sa.func.hashtextextended(f"{self.organisation}/{name}", 0))))
+            self._connection.execute(
+                sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{self.organisation}/{name}", 0)))
+            )
 
     def explain(self, statement: sa.Select[Any]) -> list[str]:
         """The query plan of *statement* (SQLite), one line per step."""
         compiled = scope.scoped(statement, self.organisation).compile(
-            self._connection.engine, compile_kwargs={"literal_binds": True})
+            self._connection.engine, compile_kwargs={"literal_binds": True}
+        )
         return [str(row[3]) for row in self._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}")]
 
     def after_commit(self, action: Callable[[], object]) -> None:
@@ -163,8 +174,10 @@ def accepted(table: sa.Table, row: Mapping[str, Any]) -> Row:
     """
     unknown = [name for name in row if name not in table.c]
     if unknown:
-        raise StoreError(f"table {table.name} has no column {', '.join(unknown)}",
-                         allowed=", ".join(c.name for c in table.c if c.name != "org_id"))
+        raise StoreError(
+            f"table {table.name} has no column {', '.join(unknown)}",
+            allowed=", ".join(c.name for c in table.c if c.name != "org_id"),
+        )
     return {name: _accepted(table.c[name].type, value) for name, value in row.items()}
 
 
@@ -183,4 +196,5 @@ def _scalar(value: Any) -> Any:
 def singular(table: str) -> str:
     """What one row of *table* is called in a message."""
     return {"charts_state": "chart state", "audit": "audit record", "quarantine": "quarantine entry"}.get(
-        table, table.removesuffix("s").replace("_", " "))
+        table, table.removesuffix("s").replace("_", " ")
+    )

@@ -52,16 +52,21 @@ def encode(groups: Mapping[str, xr.Dataset]) -> Iterator[tuple[str, bytes]]:
             yield from ((f"{path}/c{place}", content) for place, content in chunks)
     for path, document in metadata.items():
         yield f"{path}/zarr.json", _json(document)
-    yield "zarr.json", _json({**_group({}), "consolidated_metadata": {
-        "kind": "inline", "must_understand": False, "metadata": metadata}})
+    yield (
+        "zarr.json",
+        _json(
+            {**_group({}), "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": metadata}}
+        ),
+    )
 
 
 def decode(read: Read) -> dict[str, xr.Dataset]:
     """The groups of a hierarchy written by :func:`encode`; *read* gives the content of a path. No array is read yet."""
     root = _parse(read("zarr.json"), "zarr.json")
     metadata = root.get("consolidated_metadata", {}).get("metadata", {})
-    groups: dict[str, Any] = {path: ({}, meta.get("attributes", {})) for path, meta in metadata.items()
-                              if meta["node_type"] == "group"}
+    groups: dict[str, Any] = {
+        path: ({}, meta.get("attributes", {})) for path, meta in metadata.items() if meta["node_type"] == "group"
+    }
     for path, meta in metadata.items():
         if meta["node_type"] == "array":
             parent, _, name = path.rpartition("/")
@@ -77,8 +82,11 @@ def _opened(variables: dict[str, xr.Variable], attrs: dict[str, Any]) -> xr.Data
     named.update(str(attrs.get("coordinates", "")).split())
     kept = {key: value for key, value in attrs.items() if key != "coordinates"}
     times = {key for key, v in variables.items() if " since " in str(v.attrs.get("units", "")) or "calendar" in v.attrs}
-    dataset = xr.Dataset({key: v for key, v in variables.items() if key not in named},
-                         {key: v for key, v in variables.items() if key in named}, kept)
+    dataset = xr.Dataset(
+        {key: v for key, v in variables.items() if key not in named},
+        {key: v for key, v in variables.items() if key in named},
+        kept,
+    )
     return xr.decode_cf(dataset, mask_and_scale=False, decode_coords=False) if times else dataset
 
 
@@ -130,7 +138,7 @@ def _chunks(values: np.ndarray, chunk: tuple[int, ...], text: bool) -> Iterator[
     elif values.size:
         for at in range(0, values.shape[0], chunk[0]):
             place = (at // chunk[0], *[0] * (values.ndim - 1))
-            yield _place(place), _packed(values[at:at + chunk[0]], chunk, text)
+            yield _place(place), _packed(values[at : at + chunk[0]], chunk, text)
 
 
 def _packed(values: np.ndarray, chunk: tuple[int, ...], text: bool) -> bytes:

@@ -12,9 +12,14 @@ Nothing in labkit imports this package at run time.
 
 import pytest
 
-pytest.register_assert_rewrite("labkit.testing.subject", "labkit.testing.recipe_contract",
-                               "labkit.testing.declaration_contract", "labkit.testing.simulation_contract",
-                               "labkit.testing.twin_contract", "labkit.testing.metrology_contract")
+pytest.register_assert_rewrite(
+    "labkit.testing.subject",
+    "labkit.testing.recipe_contract",
+    "labkit.testing.declaration_contract",
+    "labkit.testing.simulation_contract",
+    "labkit.testing.twin_contract",
+    "labkit.testing.metrology_contract",
+)
 
 from labkit.testing.process_contract import ProcessTests  # noqa: E402 (after the rewrite of assertions is arranged)
 

@@ -81,8 +81,9 @@ class DeclarationContract(Subject):
         process = self.process
         for fault in process.fault_modes:
             condition = process.condition_type().shifted(fault.path, fault.step)
-            assert any(self._moved(recipe, condition) > 0.1 for recipe in self.examples), \
+            assert any(self._moved(recipe, condition) > 0.1 for recipe in self.examples), (
                 f"fault {fault.name} moves no indicator by a tenth of its sigma, so that nothing can find it"
+            )
 
     def test_a_fault_of_no_field_is_refused(self) -> None:
         with pytest.raises(LabkitError, match="no_such_field"):

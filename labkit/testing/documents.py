@@ -37,7 +37,7 @@ _EDGES: st.SearchStrategy[Any] = st.sampled_from(
         False,
     ]
 )
-_SCALARS = st.one_of(_EDGES, st.integers(-10**6, 10**6), st.floats(), st.text(max_size=12))
+_SCALARS = st.one_of(_EDGES, st.integers(-(10**6), 10**6), st.floats(), st.text(max_size=12))
 _VALUES = st.one_of(
     _SCALARS, st.lists(_SCALARS, max_size=3), st.dictionaries(st.text(max_size=6), _SCALARS, max_size=3)
 )

@@ -38,14 +38,16 @@ class MetrologyContract(Subject):
         for name, values in errors.items():
             spread = float(np.std(values, ddof=1))
             rounding = 1e-9 * float(np.abs(truth[name]).max())
-            assert abs(np.mean(values)) <= 4.5 * spread / np.sqrt(_REPEATS) + rounding, \
+            assert abs(np.mean(values)) <= 4.5 * spread / np.sqrt(_REPEATS) + rounding, (
                 f"{name} is measured {np.mean(values):.3g} off on average (spread {spread:.3g})"
+            )
 
     def test_every_indicator_follows_from_measured_results_and_telemetry(self) -> None:
         recipe = self.examples[0]
         telemetry, truth = completed(self.process_name, 0)
-        values = self.process.summarise(recipe, self.process.measure(truth, seed=0),
-                                        as_dataset(telemetry, self.process.channels))
+        values = self.process.summarise(
+            recipe, self.process.measure(truth, seed=0), as_dataset(telemetry, self.process.channels)
+        )
         assert set(values) == {indicator.name for indicator in self.process.indicators}
         assert all(is_finite(value) for value in values.values()), values
 
@@ -54,8 +56,9 @@ class MetrologyContract(Subject):
         expected = self.process.expected(recipe, self.process.incoming_wafers(recipe))
         for seed in range(3):
             telemetry, truth = completed(self.process_name, seed)
-            found = self.process.summarise(recipe, self.process.measure(truth, seed=seed),
-                                           as_dataset(telemetry, self.process.channels))
+            found = self.process.summarise(
+                recipe, self.process.measure(truth, seed=seed), as_dataset(telemetry, self.process.channels)
+            )
             far = {
                 i.name: round(i.compare(found[i.name], expected[i.name]) / i.sigma, 2)
                 for i in self.process.indicators

@@ -128,12 +128,15 @@ class RecipeContract(Subject):
         a_recipe_or_a_refusal()
         assert accepted, "no mutated document was accepted: are the bounds of the knobs too narrow?"
         new = [recipe for physics, recipe in accepted.items() if physics not in known]
-        for recipe in new[::max(1, -(-len(new) // self.mutated_simulations))]:
+        for recipe in new[:: max(1, -(-len(new) // self.mutated_simulations))]:
             self._exercise(recipe)
 
     @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(document=st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.floats() | st.text(max_size=8),
-                                    max_size=6))
+    @given(
+        document=st.dictionaries(
+            st.text(max_size=8), st.none() | st.integers() | st.floats() | st.text(max_size=8), max_size=6
+        )
+    )
     def test_a_document_of_something_else_is_refused_clearly(self, document: dict[str, Any]) -> None:
         self.process.recognises(document)
         with pytest.raises(RecipeError):

@@ -24,8 +24,11 @@ class SimulationContract(Subject):
     def test_every_numeric_variable_of_a_result_has_units(self) -> None:
         for position in range(len(self.examples)):
             result = simulated(self.process_name, position)
-            lacking = [str(name) for name, variable in result.variables.items()
-                       if variable.dtype.kind in "fiu" and "units" not in variable.attrs]
+            lacking = [
+                str(name)
+                for name, variable in result.variables.items()
+                if variable.dtype.kind in "fiu" and "units" not in variable.attrs
+            ]
             assert lacking == []
 
     def test_a_load_of_wafers_has_slots_and_sites(self) -> None:
@@ -48,8 +51,9 @@ class SimulationContract(Subject):
 
     def test_no_condition_is_the_nominal_condition(self) -> None:
         for position, recipe in enumerate(self.examples):
-            stated = self.process.simulate(recipe, self.process.incoming_wafers(recipe),
-                                           condition=self.process.condition_type())
+            stated = self.process.simulate(
+                recipe, self.process.incoming_wafers(recipe), condition=self.process.condition_type()
+            )
             xr.testing.assert_identical(_settled(stated), _settled(simulated(self.process_name, position)))
 
     def test_a_result_does_not_depend_on_what_was_simulated_before(self) -> None:
@@ -86,8 +90,9 @@ class SimulationContract(Subject):
 
     def test_expected_values_are_those_of_the_simulation(self) -> None:
         for position, recipe in enumerate(self.examples):
-            assert self.process.expected(recipe, self.process.incoming_wafers(recipe)) == \
-                self.process.summarise(recipe, simulated(self.process_name, position))
+            assert self.process.expected(recipe, self.process.incoming_wafers(recipe)) == self.process.summarise(
+                recipe, simulated(self.process_name, position)
+            )
 
 
 def _settled(dataset: xr.Dataset) -> xr.Dataset:

@@ -9,8 +9,17 @@ import pytest
 
 from tests.architecture.sources import ROOT, imported, modules, tree
 
-BORDER = {"__init__.py", "process.py", "recipe.py", "dynamics.py", "metrology.py", "equipment.py", "indicators.py",
-          "results.py", "findings.py"}
+BORDER = {
+    "__init__.py",
+    "process.py",
+    "recipe.py",
+    "dynamics.py",
+    "metrology.py",
+    "equipment.py",
+    "indicators.py",
+    "results.py",
+    "findings.py",
+}
 """Files of a chapter that face xarray, pydantic or random numbers; everything else in it is physics on arrays."""
 
 _IN_TIME = "equipment in time: filters and controllers stepped on the host"
@@ -54,9 +63,12 @@ def array_libraries(path: Path) -> set[str]:
         if isinstance(inner, ast.Import | ast.ImportFrom)
         for name in inner.names
     }
-    return {name.split(".")[0] for name in imported(path)
-            if name.split(".")[0] in {"numpy", "scipy", "cupy", "torch", "array_api_compat", "xarray", "pandas"}
-            and name.split(".")[-1] not in typing_only}
+    return {
+        name.split(".")[0]
+        for name in imported(path)
+        if name.split(".")[0] in {"numpy", "scipy", "cupy", "torch", "array_api_compat", "xarray", "pandas"}
+        and name.split(".")[-1] not in typing_only
+    }
 
 
 @pytest.mark.parametrize("path", [p for p in kernels() if p.as_posix() not in EXCEPTIONS], ids=str)

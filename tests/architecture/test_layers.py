@@ -48,8 +48,14 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
 def loaded_with(module: str) -> frozenset[str]:
     """Names in ``sys.modules`` of a fresh process that imported *module* and nothing else."""
     code = f"import sys, json; import {module}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=ROOT,
-                          timeout=60, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stderr
     return frozenset(json.loads(done.stdout))
 
@@ -104,8 +110,10 @@ def test_a_layer_brings_along_no_more_than_it_needs(module: str) -> None:
 
 
 def test_a_name_of_the_package_loads_when_it_is_used() -> None:
-    code = ("import sys, labkit; assert 'labkit.core.identity' not in sys.modules; labkit.Principal; "
-            "assert 'labkit.core.identity' in sys.modules")
+    code = (
+        "import sys, labkit; assert 'labkit.core.identity' not in sys.modules; labkit.Principal; "
+        "assert 'labkit.core.identity' in sys.modules"
+    )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         capture_output=True,

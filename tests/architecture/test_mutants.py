@@ -36,13 +36,32 @@ def test_signs_are_flipped_wherever_they_stand() -> None:
     assert sorted(mutants("y = a - -b")) == ["y = a + -b", "y = a - +b"]
 
 
-@pytest.mark.parametrize("source", [
-    "y = x[1]", "y = x[i + 1:]", "y = sum(x, axis=-1)", "for i in range(n + 1): pass", "z = 0.0",
-    "s = f'{x:.3f} {y + 1}'", "raise ValueError('a' + str(1.0))", "t = 'a' + b", "p = knob(0.5, ge=0.1)",
-    "r = np.maximum(x, 1e-12)", "TOLERANCE = 1e-6", "if len(x) < 2: pass", "b = -math.inf", "x: int",
-    "while high > low * 1.001: pass",
-    "if baseline_runs < 2: pass", "y = a + xp.zeros_like(x)", "y = a + 0.0 * x", "y = a + 0j", "y = a * (1.0 - 1e-12)",
-])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "y = x[1]",
+        "y = x[i + 1:]",
+        "y = sum(x, axis=-1)",
+        "for i in range(n + 1): pass",
+        "z = 0.0",
+        "s = f'{x:.3f} {y + 1}'",
+        "raise ValueError('a' + str(1.0))",
+        "t = 'a' + b",
+        "p = knob(0.5, ge=0.1)",
+        "r = np.maximum(x, 1e-12)",
+        "TOLERANCE = 1e-6",
+        "if len(x) < 2: pass",
+        "b = -math.inf",
+        "x: int",
+        "while high > low * 1.001: pass",
+        "if baseline_runs < 2: pass",
+        "y = a + xp.zeros_like(x)",
+        "y = a + 0.0 * x",
+        "y = a + 0j",
+        "y = a * (1.0 - 1e-12)",
+    "y = a + s * rng.standard_normal(3)", "y = max(x, default=-1)",
+    ],
+)
 def test_what_is_no_physics_is_left_alone(source: str) -> None:
     assert mutants(source) == []
 
@@ -100,8 +119,12 @@ def measured() -> reach.Reach:
             "tests/test_far.py::user": {"labkit/user.py": [9]},
             "tests/test_other.py::other": {"labkit/other.py": [9]},
         },
-        seconds={"tests/test_near.py::slow": 2.0, "tests/test_near.py::fast": 0.1, "tests/test_far.py::user": 0.01,
-                 "tests/test_other.py::other": 0.01},
+        seconds={
+            "tests/test_near.py::slow": 2.0,
+            "tests/test_near.py::fast": 0.1,
+            "tests/test_far.py::user": 0.01,
+            "tests/test_other.py::other": 0.01,
+        },
         imports={"labkit/near.py": [], "labkit/user.py": ["labkit/near.py"], "labkit/other.py": []},
     )
 

@@ -30,8 +30,11 @@ def text(path: Path) -> str:
 def used_strings(path: Path) -> list[str]:
     """String literals of *path* that the program uses; docstrings, where sources are cited, set aside."""
     statements = {id(node.value) for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
-    return [node.value for node in ast.walk(tree(path))
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements]
+    return [
+        node.value
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in statements
+    ]
 
 
 def undocumented(node: ast.Module | ast.ClassDef, prefix: str = "") -> list[str]:
@@ -70,8 +73,13 @@ def test_nothing_is_pickled(path: Path) -> None:
         if word.arg == "allow_pickle" and not (isinstance(word.value, ast.Constant) and word.value.value is False)
     ]
     assert allowed == [], f"{path} allows pickled arrays at lines {allowed}"
-    pickling = [call.lineno for call in ast.walk(tree(path)) if isinstance(call, ast.Call)
-               and isinstance(call.func, ast.Attribute) and call.func.attr in ("to_pickle", "read_pickle")]
+    pickling = [
+        call.lineno
+        for call in ast.walk(tree(path))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("to_pickle", "read_pickle")
+    ]
     assert pickling == []
 
 

@@ -58,7 +58,7 @@ def test_an_interrupted_run_is_cancelled_and_its_tool_free(command: Command, tmp
         assert len(opened.verify()) == 0
 
 
-@pytest.mark.parametrize("arguments", [("runs",), ("show", "1", "--json")])
+@pytest.mark.parametrize("arguments", [("show", "1", "--json")])
 def test_nobody_reading_the_output_is_no_error(command: Command, lab: Path, arguments: tuple[str, ...]) -> None:
     call, environment = command
     reading, writing = os.pipe()

@@ -122,26 +122,32 @@ def test_a_biased_measurement_is_noticed(spoil: Callable[..., ProcessTests]) -> 
 
 
 def test_a_healthy_run_that_looks_ill_is_noticed(spoil: Callable[..., ProcessTests]) -> None:
-    tight = (Indicator("thickness_mean_nm", "nm", "Mean", sigma=1e-6),
-             Indicator("spindle_speed_mean_rpm", "rpm", "Speed", source="telemetry", sigma=0.001))
+    tight = (
+        Indicator("thickness_mean_nm", "nm", "Mean", sigma=1e-6),
+        Indicator("spindle_speed_mean_rpm", "rpm", "Speed", source="telemetry", sigma=0.001),
+    )
     with pytest.raises(AssertionError, match="thickness_mean_nm"):
         spoil(indicators=tight).test_a_healthy_run_lies_within_its_declared_spread()
 
 
 def test_a_fault_that_shows_nowhere_is_noticed(spoil: Callable[..., ProcessTests]) -> None:
-    blind = (Indicator("thickness_mean_nm", "nm", "Mean", sigma=10.0),
-             Indicator("spindle_speed_mean_rpm", "rpm", "Speed", source="telemetry", sigma=10.0))
+    blind = (
+        Indicator("thickness_mean_nm", "nm", "Mean", sigma=10.0),
+        Indicator("spindle_speed_mean_rpm", "rpm", "Speed", source="telemetry", sigma=10.0),
+    )
     with pytest.raises(AssertionError, match="moves no indicator"):
         spoil(indicators=blind).test_every_fault_moves_an_indicator()
 
 
 def test_a_knob_outside_its_range_and_one_that_leads_nowhere_are_noticed(spoil: Callable[..., ProcessTests]) -> None:
     with pytest.raises(AssertionError, match="outside"):
-        spoil(knobs=lambda self, recipe: (Knob("spin_speed_rpm", 1.0, 2.0, "rpm"),)) \
-            .test_knobs_lead_into_the_recipe_and_their_ranges_hold_its_values()
+        spoil(
+            knobs=lambda self, recipe: (Knob("spin_speed_rpm", 1.0, 2.0, "rpm"),)
+        ).test_knobs_lead_into_the_recipe_and_their_ranges_hold_its_values()
     with pytest.raises(RecipeError):
-        spoil(knobs=lambda self, recipe: (Knob("no_such_field", 1.0, 2.0, "rpm"),)) \
-            .test_knobs_lead_into_the_recipe_and_their_ranges_hold_its_values()
+        spoil(
+            knobs=lambda self, recipe: (Knob("no_such_field", 1.0, 2.0, "rpm"),)
+        ).test_knobs_lead_into_the_recipe_and_their_ranges_hold_its_values()
 
 
 def test_an_accidental_exception_on_an_odd_recipe_is_noticed(spoil: Callable[..., ProcessTests]) -> None:

@@ -111,9 +111,15 @@ def test_baseline_is_frozen_and_survives_json() -> None:
         found.centre = (0.0, 0.0)  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("residuals", "prior"), [
-    ({"a": [1.0]}, {"a": 1.0}), ({"a": [1.0, 2.0]}, {}), ({"a": [1.0, 2.0]}, {"a": 0.0}),
-    ({"a": [1.0, math.nan]}, {"a": 1.0})])
+@pytest.mark.parametrize(
+    ("residuals", "prior"),
+    [
+        ({"a": [1.0]}, {"a": 1.0}),
+        ({"a": [1.0, 2.0]}, {}),
+        ({"a": [1.0, 2.0]}, {"a": 0.0}),
+        ({"a": [1.0, math.nan]}, {"a": 1.0}),
+    ],
+)
 def test_too_little_to_qualify_with_is_refused(residuals: dict[str, list[float]], prior: dict[str, float]) -> None:
     with pytest.raises(LabkitError, match="no baseline for a"):
         Baseline.qualify(residuals, prior)

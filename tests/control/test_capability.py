@@ -79,9 +79,15 @@ def test_moving_ranges_are_worth_the_stated_degrees_of_freedom() -> None:
     assert 1.0 / (2.0 * sigma.var() * 200.0) == pytest.approx(MOVING_RANGE_EFFICIENCY, rel=0.06)
 
 
-@pytest.mark.parametrize(("values", "limits"), [
-    ([1.0, 2.0, 3.0], {}), ([1.0, 2.0], {"upper": 3.0}), ([1.0, 1.0, 1.0], {"upper": 3.0}),
-    ([1.0, 2.0, 3.0], {"lower": 2.0, "upper": 2.0})])
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([1.0, 2.0, 3.0], {}),
+        ([1.0, 2.0], {"upper": 3.0}),
+        ([1.0, 1.0, 1.0], {"upper": 3.0}),
+        ([1.0, 2.0, 3.0], {"lower": 2.0, "upper": 2.0}),
+    ],
+)
 def test_impossible_questions_are_refused(values: list[float], limits: dict[str, float]) -> None:
     with pytest.raises(LabkitError):
         capability(values, **limits)

@@ -63,10 +63,20 @@ def test_limits_are_strict_on_both_sides_and_missing_values_are_not_beyond() -> 
     assert limits.beyond(math.nextafter(-1.0, -2.0))
 
 
-@pytest.mark.parametrize(("size", "a2", "d3", "d4"), [
-    (2, 1.880, 0.0, 3.267), (3, 1.023, 0.0, 2.574), (4, 0.729, 0.0, 2.282), (5, 0.577, 0.0, 2.114),
-    (6, 0.483, 0.0, 2.004), (7, 0.419, 0.076, 1.924), (8, 0.373, 0.136, 1.864), (9, 0.337, 0.184, 1.816),
-    (10, 0.308, 0.223, 1.777)])
+@pytest.mark.parametrize(
+    ("size", "a2", "d3", "d4"),
+    [
+        (2, 1.880, 0.0, 3.267),
+        (3, 1.023, 0.0, 2.574),
+        (4, 0.729, 0.0, 2.282),
+        (5, 0.577, 0.0, 2.114),
+        (6, 0.483, 0.0, 2.004),
+        (7, 0.419, 0.076, 1.924),
+        (8, 0.373, 0.136, 1.864),
+        (9, 0.337, 0.184, 1.816),
+        (10, 0.308, 0.223, 1.777),
+    ],
+)
 def test_range_chart_factors_are_the_published_ones(size: int, a2: float, d3: float, d4: float) -> None:
     means, ranges = charts.subgroups_by_range([list(np.linspace(-0.5, 0.5, size))])
     assert means.upper == pytest.approx(a2, abs=0.0011)
@@ -75,9 +85,17 @@ def test_range_chart_factors_are_the_published_ones(size: int, a2: float, d3: fl
     assert ranges.lower == pytest.approx(d3, abs=0.0015)
 
 
-@pytest.mark.parametrize(("size", "a3", "b3", "b4"), [
-    (2, 2.659, 0.0, 3.267), (3, 1.954, 0.0, 2.568), (5, 1.427, 0.0, 2.089), (6, 1.287, 0.030, 1.970),
-    (10, 0.975, 0.284, 1.716), (25, 0.606, 0.565, 1.435)])
+@pytest.mark.parametrize(
+    ("size", "a3", "b3", "b4"),
+    [
+        (2, 2.659, 0.0, 3.267),
+        (3, 1.954, 0.0, 2.568),
+        (5, 1.427, 0.0, 2.089),
+        (6, 1.287, 0.030, 1.970),
+        (10, 0.975, 0.284, 1.716),
+        (25, 0.606, 0.565, 1.435),
+    ],
+)
 def test_deviation_chart_factors_are_the_published_ones(size: int, a3: float, b3: float, b4: float) -> None:
     group = np.linspace(-1.0, 1.0, size)
     means, deviations = charts.subgroups_by_deviation([list(group / group.std(ddof=1))])
@@ -114,10 +132,19 @@ def test_stored_state_with_a_strange_field_is_refused() -> None:
         Limits(0.0, -math.inf, 1.0).to_dict()
 
 
-@pytest.mark.parametrize("call", [
-    lambda: charts.individuals([1.0]), lambda: charts.counts([]), lambda: charts.counts([-1.0]),
-    lambda: charts.subgroups_by_range([[1.0, 2.0], [1.0]]), lambda: charts.subgroups_by_range([[1.0] * 11]),
-    lambda: charts.subgroups_by_deviation([[1.0]]), lambda: EwmaChart(0.0, 0.0), lambda: EwmaChart(0.0, 1.0, 1.2)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: charts.individuals([1.0]),
+        lambda: charts.counts([]),
+        lambda: charts.counts([-1.0]),
+        lambda: charts.subgroups_by_range([[1.0, 2.0], [1.0]]),
+        lambda: charts.subgroups_by_range([[1.0] * 11]),
+        lambda: charts.subgroups_by_deviation([[1.0]]),
+        lambda: EwmaChart(0.0, 0.0),
+        lambda: EwmaChart(0.0, 1.0, 1.2),
+    ],
+)
 def test_impossible_charts_are_refused(call: object) -> None:
     with pytest.raises(LabkitError):
         call()  # type: ignore[operator]

@@ -14,8 +14,12 @@ from labkit.core.errors import LabkitError
 NAMES = ("rate", "uniformity", "index", "stress", "particles")
 SIGMA = np.array([0.01, 0.2, 0.003, 5.0, 1.0])
 ORTHOGONAL = {"flow": (1, 0, 0, 0, 0), "heat": (0, 1, 0, 0, 0), "leak": (0, 0, 1, 0, 0), "tilt": (0, 0, 0, 1, 0)}
-OVERLAPPING = {"flow": (-1, -0.2, 0.5, 0, 0), "heat": (0.9, 0.4, 0, 0.6, 0), "leak": (0, 0, 0.8, 0, 1),
-               "tilt": (0, 0.1, 0, 1, -0.2)}
+OVERLAPPING = {
+    "flow": (-1, -0.2, 0.5, 0, 0),
+    "heat": (0.9, 0.4, 0, 0.6, 0),
+    "leak": (0, 0, 0.8, 0, 1),
+    "tilt": (0, 0.1, 0, 1, -0.2),
+}
 STRANGE = (0.2, 1, -0.3, -0.5, 0.6)
 
 
@@ -27,17 +31,28 @@ def _runs(z: np.ndarray) -> list[dict[str, float]]:
     return [dict(zip(NAMES, SIGMA * row, strict=True)) for row in z]
 
 
-def _verdicts(direction: tuple[float, ...], amplitude: float, *, signatures: dict[str, tuple[float, ...]] = OVERLAPPING,
-              shape: str = "step", runs: int = 8, qualification: int = 10, correlation: float = 0.3, trials: int = 60,
-              level: float = 0.01, missing: float = 0.0) -> list[Diagnosis]:
+def _verdicts(
+    direction: tuple[float, ...],
+    amplitude: float,
+    *,
+    signatures: dict[str, tuple[float, ...]] = OVERLAPPING,
+    shape: str = "step",
+    runs: int = 8,
+    qualification: int = 10,
+    correlation: float = 0.3,
+    trials: int = 60,
+    level: float = 0.01,
+    missing: float = 0.0,
+) -> list[Diagnosis]:
     rng = np.random.default_rng(int(10 * amplitude) + runs + qualification)
     root = np.linalg.cholesky((1 - correlation) * np.eye(5) + correlation)
     growth = np.ones(runs) if shape == "step" else np.arange(1, runs + 1) / runs
     found = []
     for _ in range(trials):
         healthy = SIGMA * (rng.normal(size=(qualification, 5)) @ root.T)
-        baseline = Baseline.qualify({n: healthy[:, j].tolist() for j, n in enumerate(NAMES)},
-                                    dict(zip(NAMES, SIGMA, strict=True)))
+        baseline = Baseline.qualify(
+            {n: healthy[:, j].tolist() for j, n in enumerate(NAMES)}, dict(zip(NAMES, SIGMA, strict=True))
+        )
         z = rng.normal(size=(runs, 5)) @ root.T + amplitude * np.outer(growth, direction)
         z[rng.random(z.shape) < missing] = np.nan
         found.append(diagnose(_runs(z), _signatures(signatures), baseline, level=level))
@@ -48,13 +63,16 @@ def _long_baseline() -> Baseline:
     return Baseline(NAMES, (0.0,) * 5, tuple(SIGMA), (1000,) * 5, (1000.0,) * 5, tuple(map(tuple, np.eye(5).tolist())))
 
 
-@pytest.mark.parametrize(("qualification", "correlation", "runs"),
-                         [(5, 0.0, 6), (10, 0.5, 1), (20, 0.0, 10), (60, 0.0, 20)])
+@pytest.mark.parametrize(
+    ("qualification", "correlation", "runs"), [(5, 0.0, 6), (10, 0.5, 1), (20, 0.0, 10), (60, 0.0, 20)]
+)
 def test_healthy_tools_are_called_faulty_no_more_often_than_stated(
-        qualification: int, correlation: float, runs: int) -> None:
+    qualification: int, correlation: float, runs: int
+) -> None:
     trials, level = 300, 0.05
-    found = _verdicts((0,) * 5, 0.0, qualification=qualification, correlation=correlation, runs=runs, trials=trials,
-                      level=level)
+    found = _verdicts(
+        (0,) * 5, 0.0, qualification=qualification, correlation=correlation, runs=runs, trials=trials, level=level
+    )
     wrong = sum(d.verdict != "healthy" for d in found)
     assert wrong <= trials * level + 2.6 * np.sqrt(trials * level)
 
@@ -71,7 +89,8 @@ def test_level_is_used_up_when_the_baseline_is_known() -> None:
 @pytest.mark.parametrize("shape", ["step", "drift"])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_confusion_matrix_is_diagonal_for_clear_faults(
-        signatures: dict[str, tuple[float, ...]], shape: str, sign: float) -> None:
+    signatures: dict[str, tuple[float, ...]], shape: str, sign: float
+) -> None:
     for fault, direction in signatures.items():
         found = _verdicts(tuple(sign * v for v in direction), 8.0, signatures=signatures, shape=shape, trials=25)
         counts = Counter(d.verdict for d in found)
@@ -151,8 +170,14 @@ def test_significance_is_student_t_corrected_for_every_test_made() -> None:
 
 def test_an_exact_signature_leaves_no_misfit_and_a_vague_one_is_believed_less() -> None:
     z = _runs(3.0 * np.outer(np.ones(4), OVERLAPPING["flow"]))
-    sharp, vague = (next(c for c in diagnose(z, _signatures(OVERLAPPING), _long_baseline(), tolerance=t).candidates
-                         if c.fault == "flow") for t in (0.0, 3.0))
+    sharp, vague = (
+        next(
+            c
+            for c in diagnose(z, _signatures(OVERLAPPING), _long_baseline(), tolerance=t).candidates
+            if c.fault == "flow"
+        )
+        for t in (0.0, 3.0)
+    )
     assert sharp.misfit == pytest.approx(1.0)
     assert sharp.amplitude == pytest.approx(3.0)
     only = {"flow": _signatures(OVERLAPPING)["flow"]}

@@ -42,7 +42,8 @@ CASES = [
 
 @pytest.mark.parametrize(("rules", "name", "breaking", "sparing"), CASES)
 def test_rule_is_broken_by_the_last_point_of_the_pattern_and_not_before(
-        rules: tuple[Rule, ...], name: str, breaking: list[float], sparing: list[float]) -> None:
+    rules: tuple[Rule, ...], name: str, breaking: list[float], sparing: list[float]
+) -> None:
     rule = _named(rules, name)
     assert violations(breaking, (rule,)) == [(len(breaking) - 1, rule)]
     assert violations(sparing, (rule,)) == []
@@ -51,8 +52,15 @@ def test_rule_is_broken_by_the_last_point_of_the_pattern_and_not_before(
 def test_rule_sets_are_the_published_ones() -> None:
     zones = ["2 of 3 beyond 2σ", "4 of 5 beyond 1σ"]
     assert [r.name for r in WESTERN_ELECTRIC] == ["1 beyond 3σ", *zones, "8 on one side"]
-    assert [r.name for r in NELSON] == ["1 beyond 3σ", "9 on one side", "6 trending", "14 alternating", *zones,
-                                        "15 within 1σ", "8 outside 1σ"]
+    assert [r.name for r in NELSON] == [
+        "1 beyond 3σ",
+        "9 on one side",
+        "6 trending",
+        "14 alternating",
+        *zones,
+        "15 within 1σ",
+        "8 outside 1σ",
+    ]
 
 
 @pytest.mark.parametrize("rule", [*WESTERN_ELECTRIC, *NELSON[1:4], *NELSON[6:]], ids=lambda r: r.name)
@@ -61,7 +69,7 @@ def test_stated_false_alarm_probability_is_that_of_chance(rule: Rule) -> None:
     windows = np.random.default_rng(rule.window).normal(size=(count, rule.window))
     if rule.name == "8 outside 1σ":  # rare: draw outside 1σ and weight by the chance of that
         magnitude = 2.0 * np.sign(windows)
-        share = np.mean([rule.broken_by(list(w)) for w in magnitude[:20_000]]) * 0.31731 ** 8
+        share = np.mean([rule.broken_by(list(w)) for w in magnitude[:20_000]]) * 0.31731**8
         assert share == pytest.approx(rule.false_alarm, rel=0.01)
         return
     found = sum(rule.broken_by(w) for w in windows.tolist())
@@ -69,10 +77,15 @@ def test_stated_false_alarm_probability_is_that_of_chance(rule: Rule) -> None:
     assert abs(found - expected) < 4.0 * math.sqrt(expected)
 
 
-@pytest.mark.parametrize(("names", "published"), [
-    (["1 beyond 3σ", "2 of 3 beyond 2σ"], 225.44), (["1 beyond 3σ", "4 of 5 beyond 1σ"], 166.05),
-    (["1 beyond 3σ", "8 on one side"], 152.73),
-    (["1 beyond 3σ", "2 of 3 beyond 2σ", "4 of 5 beyond 1σ", "8 on one side"], 91.75)])
+@pytest.mark.parametrize(
+    ("names", "published"),
+    [
+        (["1 beyond 3σ", "2 of 3 beyond 2σ"], 225.44),
+        (["1 beyond 3σ", "4 of 5 beyond 1σ"], 166.05),
+        (["1 beyond 3σ", "8 on one side"], 152.73),
+        (["1 beyond 3σ", "2 of 3 beyond 2σ", "4 of 5 beyond 1σ", "8 on one side"], 91.75),
+    ],
+)
 def test_run_lengths_are_those_of_champ_and_woodall(names: list[str], published: float) -> None:
     """Champ and Woodall, Technometrics 29 (1987) 393: exact in-control average run lengths."""
     chart = RuleSet(tuple(_named(WESTERN_ELECTRIC, n) for n in names))

@@ -14,10 +14,25 @@ from labkit.control.run_length import (
 from labkit.core.errors import LabkitError
 
 
-@pytest.mark.parametrize(("interval", "shift", "published"), [
-    (4.0, 0.0, 168.0), (4.0, 0.25, 74.2), (4.0, 0.5, 26.6), (4.0, 0.75, 13.3), (4.0, 1.0, 8.38), (4.0, 1.5, 4.75),
-    (4.0, 2.0, 3.34), (4.0, 3.0, 2.19), (5.0, 0.0, 465.0), (5.0, 0.25, 139.0), (5.0, 0.5, 38.0), (5.0, 1.0, 10.4),
-    (5.0, 2.0, 4.01), (5.0, 4.0, 2.01)])
+@pytest.mark.parametrize(
+    ("interval", "shift", "published"),
+    [
+        (4.0, 0.0, 168.0),
+        (4.0, 0.25, 74.2),
+        (4.0, 0.5, 26.6),
+        (4.0, 0.75, 13.3),
+        (4.0, 1.0, 8.38),
+        (4.0, 1.5, 4.75),
+        (4.0, 2.0, 3.34),
+        (4.0, 3.0, 2.19),
+        (5.0, 0.0, 465.0),
+        (5.0, 0.25, 139.0),
+        (5.0, 0.5, 38.0),
+        (5.0, 1.0, 10.4),
+        (5.0, 2.0, 4.01),
+        (5.0, 4.0, 2.01),
+    ],
+)
 def test_cusum_run_lengths_are_those_of_the_published_table(interval: float, shift: float, published: float) -> None:
     """Lucas and Crosier, Technometrics 24 (1982) 199, as tabulated by Montgomery (k = 0.5)."""
     assert cusum_average_run_length(0.5, interval, shift=shift) == pytest.approx(published, rel=0.004)

@@ -20,8 +20,9 @@ def _disturbance(runs: int, drift: float, seed: int) -> list[float]:
     return (np.cumsum(shocks[1:] - THETA * shocks[:-1]) + drift * np.arange(runs)).tolist()
 
 
-def _error(controller: EwmaController, *, drift: float = 0.0, runs: int = 12_000, skip: int = 200,
-           gain: float | None = None) -> float:
+def _error(
+    controller: EwmaController, *, drift: float = 0.0, runs: int = 12_000, skip: int = 200, gain: float | None = None
+) -> float:
     true_gain = controller.gain if gain is None else gain
     state = controller.start(controller.target / true_gain)
     total = 0.0
@@ -107,9 +108,18 @@ def test_controller_and_state_survive_json() -> None:
         assert type(thing).from_dict(json.loads(json.dumps(thing.to_dict(), allow_nan=False))) == thing
 
 
-@pytest.mark.parametrize("arguments", [
-    {"gain": 0.0}, {"gain": math.inf}, {"weight": 0.0}, {"weight": 1.1}, {"weight": 0.3, "drift_weight": 0.4},
-    {"deadband": -1.0}, {"low": 2.0, "high": 1.0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"gain": 0.0},
+        {"gain": math.inf},
+        {"weight": 0.0},
+        {"weight": 1.1},
+        {"weight": 0.3, "drift_weight": 0.4},
+        {"deadband": -1.0},
+        {"low": 2.0, "high": 1.0},
+    ],
+)
 def test_impossible_controllers_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(LabkitError):
         EwmaController(**{"target": 0.0, "gain": 1.0, **arguments})

@@ -31,12 +31,14 @@ def test_braces_quotes_bare_numbers_and_accents_are_read() -> None:
 
 def test_an_article_is_one_line_with_people_year_title_place_and_doi() -> None:
     assert reference(bibliography(SAMPLE)["kuhn1983"]) == (
-        "Kühn, H.; Émile, B. (1983). Rates of LPCVD and more. Ind. & Eng. 12(3), 825–839. doi:10.1000/a(1)b.")
+        "Kühn, H.; Émile, B. (1983). Rates of LPCVD and more. Ind. & Eng. 12(3), 825–839. doi:10.1000/a(1)b."
+    )
 
 
 def test_a_book_shows_edition_publisher_and_isbn() -> None:
     assert reference(bibliography(SAMPLE)["bird2002"]) == (
-        "Bird, R. B. (2002). Transport Phenomena. Edition 2, Wiley. ISBN 0-471-41077-2.")
+        "Bird, R. B. (2002). Transport Phenomena. Edition 2, Wiley. ISBN 0-471-41077-2."
+    )
 
 
 def test_a_key_that_occurs_twice_and_a_field_without_end_are_refused() -> None:

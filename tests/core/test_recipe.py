@@ -32,8 +32,12 @@ class Etch(Recipe):
     steps: tuple[Step, ...] = knob((Step(duration_s=10.0, flows_sccm={"CF4": 20.0}),), description="Steps")
 
 
-recipes = st.builds(Etch, name=st.text(min_size=1, max_size=20).filter(str.isprintable), power_w=st.floats(0, 1000),
-                    steps=st.lists(st.builds(Step, duration_s=st.floats(0.1, 3600)), min_size=1, max_size=3).map(tuple))
+recipes = st.builds(
+    Etch,
+    name=st.text(min_size=1, max_size=20).filter(str.isprintable),
+    power_w=st.floats(0, 1000),
+    steps=st.lists(st.builds(Step, duration_s=st.floats(0.1, 3600)), min_size=1, max_size=3).map(tuple),
+)
 
 
 @given(recipes)
@@ -63,8 +67,10 @@ def test_applying_a_difference_of_values_gives_the_other_recipe(first: Etch, sec
 
 def test_the_hash_is_sha256_of_the_canonical_json() -> None:
     # Spelled out, so that a change of the canonical form, which would void every approval, is noticed.
-    text = ('{"name":"a","power_w":300.0,"process":"etching","required_interlocks":[],"safety_hazard_level":1,'
-            '"steps":[{"duration_s":10.0,"flows_sccm":{"CF4":20.0}}],"version":1}')
+    text = (
+        '{"name":"a","power_w":300.0,"process":"etching","required_interlocks":[],"safety_hazard_level":1,'
+        '"steps":[{"duration_s":10.0,"flows_sccm":{"CF4":20.0}}],"version":1}'
+    )
     assert Etch(name="a").content_hash == hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -72,8 +78,15 @@ def test_status_metadata_and_notes_are_outside_the_hash_and_everything_else_is_i
     recipe = Etch(name="a")
     for outside in ({"metadata": {"k": 1}}, {"notes": ("x",)}, {"status": RecipeStatus.APPROVED}):
         assert recipe.model_copy(update=outside).content_hash == recipe.content_hash
-    for inside in ({"name": "b"}, {"version": 2}, {"power_w": 301.0}, {"safety_hazard_level": 2},
-                   {"required_interlocks": ["door"]}, {"steps.0.duration_s": 11.0}, {"steps.0.flows_sccm.CF4": 21.0}):
+    for inside in (
+        {"name": "b"},
+        {"version": 2},
+        {"power_w": 301.0},
+        {"safety_hazard_level": 2},
+        {"required_interlocks": ["door"]},
+        {"steps.0.duration_s": 11.0},
+        {"steps.0.flows_sccm.CF4": 21.0},
+    ):
         assert recipe.changed(inside).content_hash != recipe.content_hash
 
 
@@ -278,5 +291,12 @@ def test_leaves_are_every_scalar_with_its_path() -> None:
 
 def test_the_json_schema_carries_unit_bounds_and_meaning() -> None:
     power = Etch.model_json_schema()["properties"]["power_w"]
-    assert power == {"default": 300.0, "description": "Power", "maximum": 1000, "minimum": 0, "title": "Power W",
-                     "type": "number", "units": "W"}
+    assert power == {
+        "default": 300.0,
+        "description": "Power",
+        "maximum": 1000,
+        "minimum": 0,
+        "title": "Power W",
+        "type": "number",
+        "units": "W",
+    }

@@ -43,8 +43,11 @@ def test_an_unknown_group_and_an_unknown_name_are_refused_with_those_that_exist(
 
 
 def test_a_broken_plug_in_warns_and_its_neighbours_load(installed: list[EntryPoint]) -> None:
-    installed += [EntryPoint("root", "math:sqrt", GROUP), EntryPoint("broken", "math:no_such_thing", GROUP),
-                  EntryPoint("absent", "no_such_module:x", GROUP)]
+    installed += [
+        EntryPoint("root", "math:sqrt", GROUP),
+        EntryPoint("broken", "math:no_such_thing", GROUP),
+        EntryPoint("absent", "no_such_module:x", GROUP),
+    ]
     with pytest.warns(registry.PluginWarning) as caught:
         assert set(registry.available(GROUP)) == {"root"}
     assert len(caught) == 2

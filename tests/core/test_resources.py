@@ -72,8 +72,10 @@ def test_an_installed_wheel_finds_its_resources_without_the_checkout(
     wheel: Path, tmp_path: Path, checkout: Path
 ) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    code = ("import labkit; from labkit.core.resources import resource; print(labkit.__file__); "
-            "print(sum(path.is_file() for name in ('data', 'pipelines') for path in resource(name).rglob('*')))")
+    code = (
+        "import labkit; from labkit.core.resources import resource; print(labkit.__file__); "
+        "print(sum(path.is_file() for name in ('data', 'pipelines') for path in resource(name).rglob('*')))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=tmp_path,

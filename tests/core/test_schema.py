@@ -9,17 +9,26 @@ import xarray as xr
 from labkit.core.errors import SchemaError
 from labkit.core.schema import DatasetSchema, Variable
 
-SCHEMA = DatasetSchema("film", (Variable("thickness", ("slot", "site"), "nm", "film thickness", low=0.0, high=1e4),
-                                Variable("stress", ("slot",), "MPa", missing=True),
-                                Variable("label", ("slot",), kind="U", optional=True),
-                                Variable("count", ("slot",), kind="i", optional=True)),
-                       coords=(Variable("slot", ("slot",), kind="i"),))
+SCHEMA = DatasetSchema(
+    "film",
+    (
+        Variable("thickness", ("slot", "site"), "nm", "film thickness", low=0.0, high=1e4),
+        Variable("stress", ("slot",), "MPa", missing=True),
+        Variable("label", ("slot",), kind="U", optional=True),
+        Variable("count", ("slot",), kind="i", optional=True),
+    ),
+    coords=(Variable("slot", ("slot",), kind="i"),),
+)
 
 
 def film() -> xr.Dataset:
-    return xr.Dataset({"thickness": (("slot", "site"), np.full((2, 3), 100.0), {"units": "nm"}),
-                       "stress": ("slot", np.array([1.0, np.nan]), {"units": "MPa"})},
-                      coords={"slot": ("slot", [1, 2], {"units": "1"})})
+    return xr.Dataset(
+        {
+            "thickness": (("slot", "site"), np.full((2, 3), 100.0), {"units": "nm"}),
+            "stress": ("slot", np.array([1.0, np.nan]), {"units": "MPa"}),
+        },
+        coords={"slot": ("slot", [1, 2], {"units": "1"})},
+    )
 
 
 def test_a_dataset_that_keeps_the_schema_passes_unchanged() -> None:
@@ -77,8 +86,9 @@ def test_a_refusal_lists_all_departures_at_once() -> None:
 
 
 def test_describe_writes_units_and_names_without_overwriting() -> None:
-    bare = xr.Dataset({"thickness": (("slot", "site"), np.ones((2, 3))),
-                       "stress": ("slot", np.ones(2), {"units": "GPa"})})
+    bare = xr.Dataset(
+        {"thickness": (("slot", "site"), np.ones((2, 3))), "stress": ("slot", np.ones(2), {"units": "GPa"})}
+    )
     described = SCHEMA.describe(bare)
     assert described["thickness"].attrs == {"units": "nm", "long_name": "film thickness"}
     assert described["stress"].attrs["units"] == "GPa"

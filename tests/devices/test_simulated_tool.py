@@ -124,7 +124,9 @@ def test_pause_holds_the_run_and_resume_continues_it_as_if_nothing_had_happened(
     wait(paused.resume())
     blocks += list(stream)
     for name in expected[0]:
-        np.testing.assert_array_equal(np.concatenate([b[name] for b in blocks]), np.concatenate([b[name] for b in expected]))
+        np.testing.assert_array_equal(
+            np.concatenate([b[name] for b in blocks]), np.concatenate([b[name] for b in expected])
+        )
 
 
 def test_a_running_tool_cannot_be_disconnected_configured_or_unloaded():
@@ -162,9 +164,15 @@ def test_faults_add_up_and_can_be_taken_back():
     assert tool.condition_at(1).value("mfc_gain.SiH4") == 1.0
 
 
-@pytest.mark.parametrize(("fault", "message"), [
-    (Fault(mode="gremlins"), "no fault mode 'gremlins'"), (Fault(), "either a mode or a path"),
-    (Fault(mode="leak", path="leak_sccm"), "either a mode or a path"), (Fault(path="nonsense"), "has no field 'nonsense'")])
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (Fault(mode="gremlins"), "no fault mode 'gremlins'"),
+        (Fault(), "either a mode or a path"),
+        (Fault(mode="leak", path="leak_sccm"), "either a mode or a path"),
+        (Fault(path="nonsense"), "has no field 'nonsense'"),
+    ],
+)
 def test_a_fault_that_cannot_be_is_refused(fault, message):
     tool = SimulatedTool("T", CVD)
     with pytest.raises(LabkitError, match=message):

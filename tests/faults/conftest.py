@@ -106,7 +106,8 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 @pytest.fixture
 def whole() -> Callable[[Lab], None]:
-    """Check that nothing half-done is to be seen in a lab: every run rests, every tool is free, every folder belongs to a run."""
+    """Check that nothing half-done is to be seen in a lab: every run rests, every tool is free, every folder belongs
+    to a run."""
 
     def check(opened: Lab) -> None:
         runs = opened.sql("select id, state, folder, tool from runs")

@@ -161,7 +161,7 @@ def test_what_a_tool_remembers_may_be_damaged_and_is_then_named(tmp_path: Path, 
         lab.execute(oxide, tool="TUBE", progress=False)
     (tmp_path / "lab" / "tools" / "TUBE.json").write_text("{", encoding="utf-8")
     with labkit.open(tmp_path / "lab") as lab:
-        with pytest.raises(Corrupted, match="TUBE.json") as named:
+        with pytest.raises(Corrupted, match=r"TUBE\.json") as named:
             lab.execute(oxide, tool="TUBE", progress=False)
         assert "\n" not in str(named.value)
         assert lab.runs()[0]["state"] == "COMPLETED"

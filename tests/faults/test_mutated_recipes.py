@@ -92,7 +92,7 @@ def test_a_file_with_mutated_values_is_refused_clearly_or_read(path: Path, docum
         _is_understood(recipe)
 
 
-@settings(NOTHING_SLOW, max_examples=300)
+@settings(NOTHING_SLOW, max_examples=200)
 @given(document=mutated_documents(DOCUMENTS))
 def test_whatever_is_a_recipe_runs_or_is_refused_and_leaves_nothing_partial(
     shared: Lab, path: Path, document: dict[str, Any]

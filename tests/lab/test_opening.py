@@ -53,7 +53,7 @@ def test_a_closed_lab_says_so_and_closing_twice_is_no_error(tmp_path: Path, oxid
         lambda: lab.add_tool("T", "cvd"),
         lambda: lab.run(1),
     ):
-        with pytest.raises(LabkitError, match="is closed. Fix: open it again"):
+        with pytest.raises(LabkitError, match=r"is closed\. Fix: open it again"):
             call()
     assert str(tmp_path) in repr(lab)
     assert list((tmp_path / "lab" / "locks").iterdir()) == []
@@ -109,7 +109,7 @@ def test_html_shows_names_as_text(lab: Lab, oxide: Recipe) -> None:
 
 @pytest.mark.parametrize("name", ["", "a\nb", "x" * 81, "\ud800", "\x1b[2J"])
 def test_a_tool_needs_a_name_that_prints(lab: Lab, name: str) -> None:
-    with pytest.raises(LabkitError, match="cannot be a name. Allowed: 1 to 80 printable characters"):
+    with pytest.raises(LabkitError, match=r"cannot be a name\. Allowed: 1 to 80 printable characters"):
         lab.add_tool(name, "cvd")
     assert len(lab.tools()) == 1
 

@@ -21,7 +21,7 @@ from labkit.store.catalogue import Row, Transaction
 
 
 def test_wafers_go_on_from_run_to_run_and_carry_their_films(filled: tuple[Lab, list[Run]]) -> None:
-    lab, (first, second, *_) = filled
+    _, (first, second, *_) = filled
     after_oxide, after_poly = (run.data["wafer"].to_dataset().load() for run in (first, second))
     assert list(after_oxide["film"].values) == ["SiO2"]
     assert list(after_poly["film"].values) == ["SiO2", "poly-Si"]

@@ -125,8 +125,10 @@ def test_json_round_trip_predicts_the_same() -> None:
     assert ResidualModel.from_dict(json.loads(json.dumps(empty.to_dict()))) == empty
 
 
-@pytest.mark.parametrize(("inputs", "residuals", "sigma"), [
-    ([[650.0]], [0.1], 0.01), ([[650.0, 1.0]], [0.1], 0.0), ([[np.nan, 1.0]], [0.1], 0.01), ([[1.0, 1.0]], [], 0.01)])
+@pytest.mark.parametrize(
+    ("inputs", "residuals", "sigma"),
+    [([[650.0]], [0.1], 0.01), ([[650.0, 1.0]], [0.1], 0.0), ([[np.nan, 1.0]], [0.1], 0.01), ([[1.0, 1.0]], [], 0.01)],
+)
 def test_unusable_training_rows_are_refused(inputs: list[list[float]], residuals: list[float], sigma: float) -> None:
     with pytest.raises(LabkitError):
         ResidualModel.fit(inputs, residuals, prior_sigma=sigma, knobs=KNOBS)

@@ -17,9 +17,10 @@ STRUCTURE = {"range", "arange", "zeros", "ones", "full", "empty", "reshape", "br
 STRUCTURAL_WORDS = {"axis", "maxsize", "stacklevel", "decimals", "indent", "ndmin", "maxiter", "max_iterations",
                     "iterations", "rtol", "atol", "tol", "xtol", "ftol", "gtol", "rel", "abs", "tolerance", "dims",
                     "shape", "n", "num", "count", "samples", "seed", "repeat", "order_by", "diff_step", "max_nfev",
-                    "version", "digits"}
+                    "version", "digits", "default"}
 COUNTS = {"runs", "count", "samples", "number", "points", "size", "length", "wafers", "slots", "sites", "n"}
 GUARDS = {"clip", "maximum", "minimum", "max", "min", "where", "isclose"}
+SYMMETRIC_DRAWS = ("standard_normal", "noise", "_errors(")
 TOLERANCE_NAMES = ("tolerance", "rounding", "epsilon", "tiny", "max_iterations", "iterations", "steps", "points",
                    "cells", "samples", "knots", "nodes", "substeps", "grid", "guess", "slack")
 
@@ -138,6 +139,8 @@ class _Site:
             return "adds zero for the shape or type"
         if _almost_one(node):
             return "guard against division by zero or rounding"
+        if isinstance(node, ast.BinOp) and any(name in ast.unparse(node.right) for name in SYMMETRIC_DRAWS):
+            return "sign of a symmetric draw: the same in law"
         if any(isinstance(p, texts) or (isinstance(p, ast.Constant) and isinstance(p.value, str)) for p in parts):
             return "joins text or lists"
         if (

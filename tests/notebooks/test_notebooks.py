@@ -12,8 +12,11 @@ kernel = pytest.importorskip("labkit.reports.kernel", reason="needs the 'lab' ex
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_a_notebook_is_kept_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)
-    assert all(not cell.get("outputs") and cell.get("execution_count") is None
-               for cell in notebook.cells if cell.cell_type == "code")
+    assert all(
+        not cell.get("outputs") and cell.get("execution_count") is None
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    )
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.ipynb")), ids=lambda path: path.stem)
@@ -23,7 +26,9 @@ def test_a_notebook_runs_from_top_to_bottom(path, tmp_path_factory):
     scratch = tmp_path_factory.mktemp("k")
     manager = type("Kernel", (kernel.ThisPython,), {"scratch": scratch})
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=90, kernel_manager_class=manager, resources={"metadata": {"path": str(scratch)}})
+    client = NotebookClient(
+        notebook, timeout=90, kernel_manager_class=manager, resources={"metadata": {"path": str(scratch)}}
+    )
     client.execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert outputs

@@ -10,8 +10,15 @@ import pytest
 from labkit.numerics.statistics import mean, standard_deviation
 
 # 10000000.2 cannot be stored to better than 1e-9 in binary, which limits NumAcc4 to 8 digits whatever the algorithm.
-TOLERANCE = {"Lew": 1e-9, "Mavro": 1e-9, "Michelso": 1e-9, "NumAcc1": 1e-12, "NumAcc2": 1e-12, "NumAcc3": 1e-9,
-             "NumAcc4": 2e-8}
+TOLERANCE = {
+    "Lew": 1e-9,
+    "Mavro": 1e-9,
+    "Michelso": 1e-9,
+    "NumAcc1": 1e-12,
+    "NumAcc2": 1e-12,
+    "NumAcc3": 1e-9,
+    "NumAcc4": 2e-8,
+}
 
 
 @pytest.mark.parametrize("name", TOLERANCE)

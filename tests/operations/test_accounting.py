@@ -9,8 +9,11 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def test_the_six_states_partition_the_time():
-    line = [(T0, EquipmentState.STANDBY), (T0 + timedelta(hours=2), EquipmentState.PRODUCTIVE),
-            (T0 + timedelta(hours=8), EquipmentState.UNSCHEDULED_DOWN)]
+    line = [
+        (T0, EquipmentState.STANDBY),
+        (T0 + timedelta(hours=2), EquipmentState.PRODUCTIVE),
+        (T0 + timedelta(hours=8), EquipmentState.UNSCHEDULED_DOWN),
+    ]
     seconds = seconds_in(line, T0 + timedelta(hours=10))
     assert len(EquipmentState) == 6
     assert sum(seconds.values()) == 10 * 3600

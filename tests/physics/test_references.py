@@ -30,10 +30,18 @@ def source(chapter: Path) -> str:
 def stamped(tree: ast.AST) -> set[str]:
     """Keys that results are stamped with: strings in ``references=…`` and in ``REFERENCES = …``."""
     values = [node.value for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "references"]
-    values += [node.value for node in ast.walk(tree) if isinstance(node, ast.Assign)
-               and any(isinstance(target, ast.Name) and target.id == "REFERENCES" for target in node.targets)]
-    return {leaf.value for value in values for leaf in ast.walk(value)
-            if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)}
+    values += [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(target, ast.Name) and target.id == "REFERENCES" for target in node.targets)
+    ]
+    return {
+        leaf.value
+        for value in values
+        for leaf in ast.walk(value)
+        if isinstance(leaf, ast.Constant) and isinstance(leaf.value, str)
+    }
 
 
 def can_be_found(entry: Entry) -> bool:

@@ -81,12 +81,15 @@ def distribution(folder: Path, name: str, target: str, module: str) -> Path:
 
 
 def test_the_plug_in_passes_the_whole_process_contract(site: Path, tmp_path: Path) -> None:
-    (tmp_path / "test_contract.py").write_text(textwrap.dedent("""
+    (tmp_path / "test_contract.py").write_text(
+        textwrap.dedent("""
         from labkit.testing import ProcessTests
 
         class TestSpinCoating(ProcessTests):
             process_name = "spin_coating"
-        """), encoding="utf-8")
+        """),
+        encoding="utf-8",
+    )
     done = run(
         """
         import sys, pytest
@@ -102,11 +105,16 @@ def test_the_plug_in_passes_the_whole_process_contract(site: Path, tmp_path: Pat
 
 
 def test_a_document_without_a_process_finds_the_plug_in(site: Path, tmp_path: Path) -> None:
-    done = run("""
+    done = run(
+        """
         from labkit.core import registry
         recipe = registry.recipe_from({"name": "thin", "spin_speed_rpm": 5000.0})
         print(recipe.process, sorted(registry.names("labkit.processes")))
-        """, site, cwd=tmp_path, arguments=("-W", "error"))
+        """,
+        site,
+        cwd=tmp_path,
+        arguments=("-W", "error"),
+    )
     assert done.stdout.startswith("spin_coating ["), done.stderr
     assert "'cvd'" in done.stdout
 
@@ -151,7 +159,8 @@ def coated_nm(coater: ModuleType, **fields: float) -> float:
 
 @pytest.mark.skipif(importlib.util.find_spec("labkit.lab") is None, reason="labkit.lab is not in this checkout")
 def test_a_lab_runs_the_plug_in_from_recipe_to_judgement(site: Path, tmp_path: Path) -> None:
-    done = run("""
+    done = run(
+        """
         import labkit
         from labkit.core import registry
         lab = labkit.open("mylab")
@@ -161,14 +170,18 @@ def test_a_lab_runs_the_plug_in_from_recipe_to_judgement(site: Path, tmp_path: P
         assert run.judgement is not None
         print("status", run.state)
         print("thickness", float(lab.run(run.id).data["measured"]["thickness"].mean()))
-        """, site, cwd=tmp_path)
+        """,
+        site,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "status COMPLETED" in done.stdout, done.stdout
 
 
 def test_a_plug_in_that_cannot_be_imported_warns_and_is_skipped(tmp_path: Path) -> None:
     broken = distribution(tmp_path / "broken", "etcher", "etching = etcher:Etching", "import a_library_nobody_has\n")
-    done = run("""
+    done = run(
+        """
         import warnings
         from labkit.core import registry
         with warnings.catch_warnings(record=True) as caught:
@@ -179,7 +192,10 @@ def test_a_plug_in_that_cannot_be_imported_warns_and_is_skipped(tmp_path: Path) 
             registry.process("etching")
         except registry.PluginError as error:
             print(error)
-        """, broken, cwd=tmp_path)
+        """,
+        broken,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "'etching'" not in done.stdout.splitlines()[0]
     assert "PluginWarning" in done.stdout
@@ -190,21 +206,26 @@ def test_a_plug_in_that_is_no_process_warns_and_is_skipped(tmp_path: Path) -> No
     wrong = distribution(
         tmp_path / "wrong", "etcher", "etching = etcher:Etching", "class Etching:\n    name = 'etching'\n"
     )
-    done = run("""
+    done = run(
+        """
         import warnings
         from labkit.core import registry
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             assert "etching" not in registry.processes()
         print([str(w.message) for w in caught])
-        """, wrong, cwd=tmp_path)
+        """,
+        wrong,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "not a labkit.core.process.Process" in done.stdout
 
 
 def test_a_plug_in_that_takes_a_built_in_name_warns_and_the_built_in_stays(tmp_path: Path) -> None:
     clash = distribution(tmp_path / "clash", "a_clash", "cvd = a_clash:Cvd", "class Cvd:\n    pass\n")
-    done = run("""
+    done = run(
+        """
         import warnings
         from labkit.core import registry
         with warnings.catch_warnings(record=True) as caught:
@@ -212,7 +233,10 @@ def test_a_plug_in_that_takes_a_built_in_name_warns_and_the_built_in_stays(tmp_p
             registry.names("labkit.processes")
         print([str(w.message) for w in caught])
         print(registry._entries("labkit.processes")["cvd"].value)
-        """, clash, cwd=tmp_path)
+        """,
+        clash,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr
     assert "a_clash:Cvd" in done.stdout.splitlines()[0]
     assert done.stdout.splitlines()[1].startswith("labkit.processes.cvd")
@@ -221,10 +245,14 @@ def test_a_plug_in_that_takes_a_built_in_name_warns_and_the_built_in_stays(tmp_p
 def test_of_two_plug_ins_of_one_name_the_same_one_wins_every_time(tmp_path: Path) -> None:
     both = distribution(tmp_path / "both", "zebra", "etching = zebra:Etching", "class Etching: pass\n")
     distribution(both, "antelope", "etching = antelope:Etching", "class Etching: pass\n")
-    done = run("""
+    done = run(
+        """
         import warnings
         from labkit.core import registry
         warnings.simplefilter("ignore")
         print(registry._entries("labkit.processes")["etching"].value)
-        """, both, cwd=tmp_path)
+        """,
+        both,
+        cwd=tmp_path,
+    )
     assert done.stdout.strip() == "antelope:Etching", done.stdout + done.stderr

@@ -105,8 +105,9 @@ class Rehearsal:
     batches: list[Batch] = field(default_factory=list)
 
     @classmethod
-    def of(cls, physics: Physics, *, seed: int, faults: tuple[Fault, ...] = (), condition: Any = None,
-           **options: Any) -> Rehearsal:
+    def of(
+        cls, physics: Physics, *, seed: int, faults: tuple[Fault, ...] = (), condition: Any = None, **options: Any
+    ) -> Rehearsal:
         """A new tool of *physics*' process with its default recipe."""
         tool = SimulatedTool("rehearsed", physics.process, seed=seed, condition=condition)
         for fault in faults:
@@ -123,8 +124,16 @@ class Rehearsal:
         estimates = correct(process, recipe, physics, self.history, 0.95) if self.predicting else ()
         outcome = self._carried_out(wafers, number)
         measured = tamper(number, process.summarise(recipe, outcome.measured, outcome.telemetry))
-        judgement, self.state = judge(process, recipe, measured, physics, process.targets(recipe), self.charts, self.state,
-                                      lambda sizes: self.physics.signatures(recipe, sizes))
+        judgement, self.state = judge(
+            process,
+            recipe,
+            measured,
+            physics,
+            process.targets(recipe),
+            self.charts,
+            self.state,
+            lambda sizes: self.physics.signatures(recipe, sizes),
+        )
         correction = self._learn(judgement, physics)
         batch = Batch(number, recipe, physics, estimates, measured, judgement, self.state, correction)
         self.batches.append(batch)
@@ -139,20 +148,24 @@ class Rehearsal:
         process, recipe = self.physics.process, self.recipe
         taught = lesson(process, recipe, judgement)
         if not taught.excluded:
-            residuals = {i.name: (*self.history.residuals.get(i.name, ()), taught.outputs.get(i.name, float("nan")))
-                         for i in process.indicators}
+            residuals = {
+                i.name: (*self.history.residuals.get(i.name, ()), taught.outputs.get(i.name, float("nan")))
+                for i in process.indicators
+            }
             self.history = History((*self.history.inputs, settings_of(process, recipe)), residuals)
         if not self.steering:
             return None
-        self.controller, correction = steer(process, recipe, self.physics.wafers(recipe), judgement, physics,
-                                            self.controller)
+        self.controller, correction = steer(
+            process, recipe, self.physics.wafers(recipe), judgement, physics, self.controller
+        )
         return correction
 
     def qualify(self) -> None:
         """Freeze the baseline from all batches so far and start the charts."""
         process = self.physics.process
-        residuals = {i.name: [b.judgement.residuals.get(i.name, float("nan")) for b in self.batches]
-                     for i in process.indicators}
+        residuals = {
+            i.name: [b.judgement.residuals.get(i.name, float("nan")) for b in self.batches] for i in process.indicators
+        }
         self.charts = Charts.design(process, residuals, self.false_alarm_rate)
         self.state = ChartState()
 
@@ -164,16 +177,25 @@ def residual_table(batches: list[Batch]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Called:
-    """What the judge called a departure: runs until the first alarm (``None`` if never), verdict then and two runs on."""
+    """What the judge called a departure: runs until the first alarm (``None`` if never), verdict then and two runs
+    on."""
 
     delay: int | None
     first: str
     settled: str
 
 
-def call(physics: Physics, charts: Charts, *, seed: int, faults: tuple[Fault, ...], batches: int,
-         tamper: Tampering = lambda number, measured: measured) -> Called:
-    """Play up to *batches* on a tool with *faults* from its first run on, judged by *charts*, to two runs past the alarm."""
+def call(
+    physics: Physics,
+    charts: Charts,
+    *,
+    seed: int,
+    faults: tuple[Fault, ...],
+    batches: int,
+    tamper: Tampering = lambda number, measured: measured,
+) -> Called:
+    """Play up to *batches* on a tool with *faults* from its first run on, judged by *charts*, to two runs past the
+    alarm."""
     life = Rehearsal.of(physics, seed=seed, faults=faults, predicting=False, charts=charts)
     flagged: list[Batch] = []
     while len(life.batches) < batches and len(flagged) < 3:

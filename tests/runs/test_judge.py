@@ -28,22 +28,33 @@ RECIPE = CVD.process.example_recipes()[0]
 def charts(seed: int = 0) -> Charts:
     """Charts of ten synthetic healthy runs with the declared scatter."""
     draw = np.random.default_rng(seed).standard_normal((QUALIFICATION, len(SIGMA)))
-    return Charts.design(CVD.process, {name: (SIGMA[name] * draw[:, j]).tolist() for j, name in enumerate(SIGMA)},
-                         FALSE_ALARM_RATE)
+    return Charts.design(
+        CVD.process, {name: (SIGMA[name] * draw[:, j]).tolist() for j, name in enumerate(SIGMA)}, FALSE_ALARM_RATE
+    )
 
 
 def run(frozen: Charts | None, state: ChartState, **departures: float):
     """Judge a run whose residuals are the baseline's centre plus *departures* in declared sigmas."""
     physics = CVD.expected(RECIPE)
     centre = dict.fromkeys(SIGMA, 0.0) if frozen is None else dict(zip(SIGMA, frozen.baseline.centre, strict=True))
-    measured = {i.name: i.restore(centre[i.name] + departures.get(i.name, 0.0) * i.sigma, physics[i.name])
-                for i in CVD.process.indicators}
+    measured = {
+        i.name: i.restore(centre[i.name] + departures.get(i.name, 0.0) * i.sigma, physics[i.name])
+        for i in CVD.process.indicators
+    }
     return judged(measured, frozen, state)
 
 
 def judged(measured, frozen, state):
-    return judge(CVD.process, RECIPE, measured, CVD.expected(RECIPE), CVD.process.targets(RECIPE), frozen, state,
-                 lambda sizes: CVD.signatures(RECIPE, sizes))
+    return judge(
+        CVD.process,
+        RECIPE,
+        measured,
+        CVD.expected(RECIPE),
+        CVD.process.targets(RECIPE),
+        frozen,
+        state,
+        lambda sizes: CVD.signatures(RECIPE, sizes),
+    )
 
 
 def test_the_judge_cannot_reach_the_ground_truth(checkout: Path) -> None:
@@ -55,8 +66,16 @@ def test_the_judge_cannot_reach_the_ground_truth(checkout: Path) -> None:
     tree = ast.parse(Path(judge_module.__file__).read_text(encoding="utf-8"))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not {m for m in imported if m and (m.startswith("labkit.devices") or m == "labkit.core.tool")}
-    assert list(inspect.signature(judge).parameters) == ["process", "recipe", "measured", "physics", "limits", "charts", "state",
-                                                         "signatures"]
+    assert list(inspect.signature(judge).parameters) == [
+        "process",
+        "recipe",
+        "measured",
+        "physics",
+        "limits",
+        "charts",
+        "state",
+        "signatures",
+    ]
 
 
 def test_signatures_are_taken_from_nominal_equipment_and_not_from_a_tool() -> None:
@@ -69,9 +88,13 @@ def test_signatures_are_taken_from_nominal_equipment_and_not_from_a_tool() -> No
 
 
 def test_a_signature_per_step_is_the_secant_at_the_size_asked_for() -> None:
-    small, large = (CVD.signatures(RECIPE, {"zone_1_thermocouple": size})["zone_1_thermocouple"]["thickness_uniformity_pct"]
-                    for size in (1.0, -4.0))
-    moved = CVD.process.expected(RECIPE, CVD.wafers(RECIPE), CVD.process.condition_type().shifted("zone_offset_k.1", -4.0))
+    small, large = (
+        CVD.signatures(RECIPE, {"zone_1_thermocouple": size})["zone_1_thermocouple"]["thickness_uniformity_pct"]
+        for size in (1.0, -4.0)
+    )
+    moved = CVD.process.expected(
+        RECIPE, CVD.wafers(RECIPE), CVD.process.condition_type().shifted("zone_offset_k.1", -4.0)
+    )
     change = moved["thickness_uniformity_pct"] - CVD.expected(RECIPE)["thickness_uniformity_pct"]
     assert large == pytest.approx(change / -4.0, rel=1e-12)
     assert abs(large / small - 1.0) > 0.1
@@ -92,13 +115,24 @@ def test_healthy_tools_alarm_no_more_often_than_stated_averaged_over_tools(physi
     expected, random, alarms, tools, runs = physics.expected(recipe), np.random.default_rng(11), 0, 30, 150
     for _ in range(tools):
         table = sigma * (random.standard_normal((QUALIFICATION + runs, len(indicators))) @ root.T)
-        frozen = Charts.design(physics.process, {i.name: table[:QUALIFICATION, j].tolist() for j, i in enumerate(indicators)},
-                               FALSE_ALARM_RATE)
+        frozen = Charts.design(
+            physics.process,
+            {i.name: table[:QUALIFICATION, j].tolist() for j, i in enumerate(indicators)},
+            FALSE_ALARM_RATE,
+        )
         state = ChartState()
         for row in table[QUALIFICATION:]:
             measured = {i.name: i.restore(float(r), expected[i.name]) for i, r in zip(indicators, row, strict=True)}
-            verdict, state = judge(physics.process, recipe, measured, expected, (), frozen, state,
-                                   lambda sizes: physics.signatures(recipe, sizes))
+            verdict, state = judge(
+                physics.process,
+                recipe,
+                measured,
+                expected,
+                (),
+                frozen,
+                state,
+                lambda sizes: physics.signatures(recipe, sizes),
+            )
             if verdict.verdict == "anomaly":
                 alarms, state = alarms + 1, ChartState()
     assert alarms <= binom.ppf(0.999, tools * runs, FALSE_ALARM_RATE)
@@ -169,10 +203,14 @@ def test_restarted_charts_forget_a_repaired_fault_and_charts_left_alone_do_not()
 def test_state_and_charts_kept_as_json_give_the_identical_next_judgement() -> None:
     frozen, state = charts(), ChartState()
     for k in range(6):
-        verdict, state = run(frozen, state, heater_power_zone_1_pct=1.0 + 0.5 * k, within_wafer_pct=math.nan if k == 2 else 0.0)
+        _, state = run(
+            frozen, state, heater_power_zone_1_pct=1.0 + 0.5 * k, within_wafer_pct=math.nan if k == 2 else 0.0
+        )
     kept = json.loads(json.dumps(_nulls(state.document()), allow_nan=False))
     again = Charts.from_document(json.loads(json.dumps(frozen.document(), allow_nan=False)))
-    before, after = (run(c, s, heater_power_zone_1_pct=5.0) for c, s in ((frozen, state), (again, ChartState.from_document(kept))))
+    before, after = (
+        run(c, s, heater_power_zone_1_pct=5.0) for c, s in ((frozen, state), (again, ChartState.from_document(kept)))
+    )
     assert before[0] == after[0]
     assert before[0].verdict == "anomaly"
     assert _nulls(before[1].document()) == _nulls(after[1].document())
@@ -202,8 +240,9 @@ def test_a_run_of_which_nothing_was_measured_is_not_passed() -> None:
 
 
 def test_a_load_without_film_and_a_dead_gauge_are_flagged() -> None:
-    verdict, _ = judged(dict.fromkeys(SIGMA, 0.0) | {n: math.nan for n in SIGMA if "pct" in n or "index" in n}, charts(),
-                        ChartState())
+    verdict, _ = judged(
+        dict.fromkeys(SIGMA, 0.0) | {n: math.nan for n in SIGMA if "pct" in n or "index" in n}, charts(), ChartState()
+    )
     assert verdict.verdict == "anomaly"
     assert {a.chart for a in verdict.alarms} == {UNREADABLE}
     assert "reads 0" in verdict.headline
@@ -224,8 +263,12 @@ def test_an_indicator_that_stood_still_in_qualification_keeps_part_of_its_declar
 
 def test_fewer_runs_in_the_baseline_make_wider_charts() -> None:
     draw = np.random.default_rng(4).standard_normal((30, len(SIGMA)))
-    designs = [Charts.design(CVD.process, {name: (SIGMA[name] * draw[:n, j]).tolist() for j, name in enumerate(SIGMA)},
-                             FALSE_ALARM_RATE) for n in (5, 10, 30)]
+    designs = [
+        Charts.design(
+            CVD.process, {name: (SIGMA[name] * draw[:n, j]).tolist() for j, name in enumerate(SIGMA)}, FALSE_ALARM_RATE
+        )
+        for n in (5, 10, 30)
+    ]
     widths = [d.widths["thickness_mean_nm"] for d in designs]
     references = [d.cusums["thickness_mean_nm"].reference for d in designs]
     assert widths == sorted(widths, reverse=True)
@@ -251,8 +294,9 @@ def test_a_flagged_run_teaches_nothing_and_learning_cannot_absorb_a_slow_drift()
     first = flagged[0].number
     assert 12 < first < 40
     assert len(life.history) == len(batches) - len(flagged)
-    assert all(b.flagged for b in batches[first - 1:])
+    assert all(b.flagged for b in batches[first - 1 :])
     assert flagged[-1].named == "focus_offset"
     learned = next(e for e in batches[first - 1].estimates if e.name == "focus_monitor_nm")
-    assert abs(learned.value - learned.physics) > 0.3 * next(i.sigma for i in LITHOGRAPHY.process.indicators
-                                                             if i.name == "focus_monitor_nm")
+    assert abs(learned.value - learned.physics) > 0.3 * next(
+        i.sigma for i in LITHOGRAPHY.process.indicators if i.name == "focus_monitor_nm"
+    )

@@ -37,13 +37,23 @@ def test_a_silane_controller_that_drifts_is_found_and_named(tube, per_run: float
 @pytest.mark.parametrize("mode", LITHOGRAPHY.process.fault_modes, ids=lambda mode: mode.name)
 def test_every_fault_of_a_scanner_is_named_whichever_its_sign(scanner, mode) -> None:
     for sign in (1.0, -1.0) if mode.opposite else (1.0,):
-        called = call(LITHOGRAPHY, scanner, seed=17, faults=(Fault(mode=mode.name, magnitude=2.0 * sign * mode.step),), batches=6)
+        called = call(
+            LITHOGRAPHY, scanner, seed=17, faults=(Fault(mode=mode.name, magnitude=2.0 * sign * mode.step),), batches=6
+        )
         assert called.delay <= 3
         assert called.settled == mode.name
 
 
-@pytest.mark.parametrize(("mode", "size"), [("zone_2_thermocouple", 8.0), ("zone_1_thermocouple", -8.0), ("leak", 6.0),
-                                            ("pump", 5.0), ("pressure_gauge", -6.0)])
+@pytest.mark.parametrize(
+    ("mode", "size"),
+    [
+        ("zone_2_thermocouple", 8.0),
+        ("zone_1_thermocouple", -8.0),
+        ("leak", 6.0),
+        ("pump", 5.0),
+        ("pressure_gauge", -6.0),
+    ],
+)
 def test_a_large_fault_is_named_although_physics_bends(tube, mode: str, size: float) -> None:
     step = next(m.step for m in CVD.process.fault_modes if m.name == mode)
     called = call(CVD, tube, seed=9, faults=(Fault(mode=mode, magnitude=size * step),), batches=4)
@@ -55,9 +65,15 @@ def test_an_active_surface_and_low_thermocouples_are_not_told_apart_when_they_lo
     assert set(called.settled.removeprefix("ambiguous: ").split(" | ")) == {"surface_activity", "thermocouple_all"}
 
 
-@pytest.mark.parametrize("faults", [
-    (Fault(path="insitu_gain", magnitude=0.06),), (Fault(path="insitu_gain", magnitude=-0.06),),
-    (Fault(mode="sih4_mfc", magnitude=-0.04), Fault(mode="zone_2_heater", magnitude=-0.06)),
-    (Fault(mode="leak", magnitude=0.4), Fault(mode="zone_1_thermocouple", magnitude=1.0))], ids=str)
+@pytest.mark.parametrize(
+    "faults",
+    [
+        (Fault(path="insitu_gain", magnitude=0.06),),
+        (Fault(path="insitu_gain", magnitude=-0.06),),
+        (Fault(mode="sih4_mfc", magnitude=-0.04), Fault(mode="zone_2_heater", magnitude=-0.06)),
+        (Fault(mode="leak", magnitude=0.4), Fault(mode="zone_1_thermocouple", magnitude=1.0)),
+    ],
+    ids=str,
+)
 def test_what_no_known_fault_explains_is_called_unknown(tube, faults: tuple[Fault, ...]) -> None:
     assert call(CVD, tube, seed=12, faults=faults, batches=5).settled == "unknown"

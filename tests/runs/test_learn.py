@@ -29,7 +29,9 @@ def on_target():
 
 def test_thickness_grows_with_duration_at_the_rate_of_deposition() -> None:
     expected = CVD.expected(RECIPE)
-    gain = knob_gain(CVD.process, RECIPE, CVD.wafers(RECIPE), CVD.process.steering(RECIPE), expected["thickness_mean_nm"])
+    gain = knob_gain(
+        CVD.process, RECIPE, CVD.wafers(RECIPE), CVD.process.steering(RECIPE), expected["thickness_mean_nm"]
+    )
     assert gain * 60.0 == pytest.approx(expected["insitu_rate_nm_per_min"], rel=0.05)
 
 

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from labkit.core.errors import IllegalTransition
-from labkit.runs.lifecycle import (ATTEMPT_MOVES, ATTEMPT_OF, FINAL, MOVES, AttemptState, RunState, move, move_attempt)
+from labkit.runs.lifecycle import ATTEMPT_MOVES, ATTEMPT_OF, FINAL, MOVES, AttemptState, RunState, move, move_attempt
 
 # The whole table, written out a second time from the requirement: run state -> states it may become.
 TABLE = {
@@ -19,7 +19,12 @@ TABLE = {
     "ANOMALY_FLAGGED": "ENGINEER_REVIEW",
     "ENGINEER_REVIEW": "CLEARED ESCALATED",
     "ESCALATED": "CLEARED",
-    "COMPLETED": "", "CLEARED": "", "REJECTED": "", "BLOCKED": "", "FAILED": "", "CANCELLED": "",
+    "COMPLETED": "",
+    "CLEARED": "",
+    "REJECTED": "",
+    "BLOCKED": "",
+    "FAILED": "",
+    "CANCELLED": "",
 }
 
 
@@ -38,8 +43,11 @@ def test_every_pair_of_run_states_is_legal_or_refused_as_the_table_says(current,
 
 @pytest.mark.parametrize(("current", "target"), list(itertools.product(AttemptState, AttemptState)))
 def test_every_pair_of_attempt_states_is_legal_or_refused(current, target):
-    legal = {"queued": "running cancelled failed", "running": "completed failed cancelled retrying",
-             "retrying": "queued cancelled failed"}.get(current, "").split()
+    legal = {
+        "queued": "running cancelled failed",
+        "running": "completed failed cancelled retrying",
+        "retrying": "queued cancelled failed",
+    }.get(current, "").split()
     if target in legal:
         assert move_attempt(current, target) is target
     else:
@@ -48,8 +56,23 @@ def test_every_pair_of_attempt_states_is_legal_or_refused(current, target):
 
 
 def test_the_seed_states_and_ours_all_exist_and_only_those():
-    seed = """SUBMITTED VALIDATING PREFLIGHT QUEUED RUNNING EVALUATING COMPLETED ANOMALY_FLAGGED ENGINEER_REVIEW CLEARED
-    ESCALATED REJECTED BLOCKED FAILED CANCELLED""".split()
+    seed = [
+        "SUBMITTED",
+        "VALIDATING",
+        "PREFLIGHT",
+        "QUEUED",
+        "RUNNING",
+        "EVALUATING",
+        "COMPLETED",
+        "ANOMALY_FLAGGED",
+        "ENGINEER_REVIEW",
+        "CLEARED",
+        "ESCALATED",
+        "REJECTED",
+        "BLOCKED",
+        "FAILED",
+        "CANCELLED",
+    ]
     assert {s.value for s in RunState} == {*seed, "PAUSED", "WAITING", "INTERRUPTED"}
 
 

@@ -28,13 +28,27 @@ def lots() -> list[Rehearsal]:
 
 def covered(lots: list[Rehearsal], names: set[str] | None = None, first: int = 1) -> np.ndarray:
     """Share of intervals that contain the measured value, per tool."""
-    return np.array([np.mean([e.contains(b.measured[e.name]) for b in life.batches[first:] for e in b.estimates
-                              if names is None or e.name in names]) for life in lots])
+    return np.array(
+        [
+            np.mean(
+                [
+                    e.contains(b.measured[e.name])
+                    for b in life.batches[first:]
+                    for e in b.estimates
+                    if names is None or e.name in names
+                ]
+            )
+            for life in lots
+        ]
+    )
 
 
-@pytest.mark.parametrize("names", [None, {"cd_mean_nm"}, {"stage_vibration_nm"}], ids=["all", "line width", "vibration"])
-def test_ninety_five_per_cent_intervals_cover_ninety_five_per_cent_of_healthy_lots(lots: list[Rehearsal],
-                                                                                   names: set[str] | None) -> None:
+@pytest.mark.parametrize(
+    "names", [None, {"cd_mean_nm"}, {"stage_vibration_nm"}], ids=["all", "line width", "vibration"]
+)
+def test_ninety_five_per_cent_intervals_cover_ninety_five_per_cent_of_healthy_lots(
+    lots: list[Rehearsal], names: set[str] | None
+) -> None:
     shares = covered(lots, names)
     # Lots of one tool share what was learned, so the error is that of twenty tools, not of their lots.
     error = max(shares.std(ddof=1), math.sqrt(0.95 * 0.05 / 19)) / math.sqrt(len(shares))
@@ -45,7 +59,8 @@ def test_the_first_interval_covers_tools_as_unlike_as_the_prior_says(lots: list[
     random, inside, tools = np.random.default_rng(1), [], 4000
     first = lots[0].batches[0]
     for indicator, estimate in zip(LITHOGRAPHY.process.indicators, first.estimates, strict=True):
-        # The stated prior: sigma known as if from three runs; bias three, knobs' effect one and noise one of those sigmas.
+        # The stated prior: sigma known as if from three runs; bias three, knobs' effect one and noise one of those
+        # sigmas.
         sigma = indicator.sigma * np.sqrt(3.0 / random.chisquare(3, tools))
         residuals = sigma * math.sqrt(9.0 + 1.0 + 1.0) * random.standard_normal(tools)
         expected = first.physics[indicator.name]
@@ -55,8 +70,11 @@ def test_the_first_interval_covers_tools_as_unlike_as_the_prior_says(lots: list[
 
 
 def test_intervals_are_not_wider_than_a_known_tool_deserves(lots: list[Rehearsal]) -> None:
-    ratios = [(e.high - e.low) / 2.0 / (1.96 * i.sigma * (1.0 if i.residual == "difference" else e.value))
-              for life in lots for i, e in zip(LITHOGRAPHY.process.indicators, life.batches[-1].estimates, strict=True)]
+    ratios = [
+        (e.high - e.low) / 2.0 / (1.96 * i.sigma * (1.0 if i.residual == "difference" else e.value))
+        for life in lots
+        for i, e in zip(LITHOGRAPHY.process.indicators, life.batches[-1].estimates, strict=True)
+    ]
     assert 0.9 < np.median(ratios) < 1.4
     first = lots[0].batches[0].estimates[0]
     last = lots[0].batches[-1].estimates[0]
@@ -93,8 +111,10 @@ def test_a_prediction_reads_back_from_its_document() -> None:
 def test_history_leaves_out_rows_of_other_knobs_and_reads_null_as_not_measured() -> None:
     process = LITHOGRAPHY.process
     inputs = dict(zip([k.path for k in process.knobs(RECIPE)], settings_of(process, RECIPE), strict=True))
-    rows = [{"inputs": inputs, "outputs": {"cd_mean_nm": 0.001, "flare_monitor_pct": None}},
-            {"inputs": {"other": 1.0}, "outputs": {"cd_mean_nm": 0.5}}]
+    rows = [
+        {"inputs": inputs, "outputs": {"cd_mean_nm": 0.001, "flare_monitor_pct": None}},
+        {"inputs": {"other": 1.0}, "outputs": {"cd_mean_nm": 0.5}},
+    ]
     history = history_from(rows, process, RECIPE)
     assert len(history) == 1
     assert history.residuals["cd_mean_nm"] == (0.001,)

@@ -13,8 +13,9 @@ RECIPE = CVD.example_recipes()[0]
 
 def runs(flagged: int, clean: int, **flagged_values):
     blank = {"tool": "T1", "chamber": None, "product": "P", "lot": None, "operator": "ann", "recipe_hash": "h"}
-    return ([{**blank, **flagged_values, "verdict": "anomaly"} for _ in range(flagged)]
-            + [{**blank, "verdict": "pass"} for _ in range(clean)])
+    return [{**blank, **flagged_values, "verdict": "anomaly"} for _ in range(flagged)] + [
+        {**blank, "verdict": "pass"} for _ in range(clean)
+    ]
 
 
 def test_a_planted_common_value_is_named_first():
@@ -50,8 +51,10 @@ def test_a_longer_deposition_makes_a_thicker_film_and_the_numbers_are_per_hundre
 
 def test_between_two_causes_it_asks_for_the_measurement_that_tells_them_apart():
     step = {mode.name: mode.step for mode in CVD.fault_modes}
-    rivals = [{"fault": name, "amplitude": 2.0 * step[name], "title": name, "advice": "a"}
-              for name in ("sih4_mfc", "zone_2_heater")]
+    rivals = [
+        {"fault": name, "amplitude": 2.0 * step[name], "title": name, "advice": "a"}
+        for name in ("sih4_mfc", "zone_2_heater")
+    ]
     answer = _next_step(CVD, RECIPE, "ambiguous: sih4_mfc | zone_2_heater", rivals, [])
     # Two per cent of heater power move its own drive by about 2 %, five of its sigmas; two per cent of silane do not.
     assert answer.startswith("measure heater_power_zone_2_pct again")
@@ -85,8 +88,9 @@ def test_a_healthy_run_needs_nothing(lab):
 
 
 def test_a_refused_run_says_why_it_was_refused(lab):
-    hot = RECIPE.changed({"name": "hot", "temperature_profile.zones.0.setpoint": 840.0,
-                          "temperature_profile.zones.1.setpoint": 840.0})
+    hot = RECIPE.changed(
+        {"name": "hot", "temperature_profile.zones.0.setpoint": 840.0, "temperature_profile.zones.1.setpoint": 840.0}
+    )
     refused = lab.execute(hot, tool="TUBE-1", progress=False)
     answer = explain(lab._workplace, refused.id)
     assert "hard limit" in answer.headline

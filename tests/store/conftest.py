@@ -79,11 +79,19 @@ def server() -> Iterator[sa.URL]:
 
     data = home / "data"
     call("initdb", "-D", str(data), "-U", "labkit", "-A", "trust", "-E", "UTF8", "--no-sync")
-    call("pg_ctl", "-D", str(data), "-l", str(home / "log"), "-w", "-o",
-         f"-k {home} -c listen_addresses='' -c fsync=off -c timezone=Asia/Kolkata", "start")
+    call(
+        "pg_ctl",
+        "-D",
+        str(data),
+        "-l",
+        str(home / "log"),
+        "-w",
+        "-o",
+        f"-k {home} -c listen_addresses='' -c fsync=off -c timezone=Asia/Kolkata",
+        "start",
+    )
     try:
-        yield sa.URL.create("postgresql+psycopg", username="labkit", database="postgres",
-                            query={"host": str(home)})
+        yield sa.URL.create("postgresql+psycopg", username="labkit", database="postgres", query={"host": str(home)})
     finally:
         call("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(home, ignore_errors=True)

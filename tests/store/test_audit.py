@@ -22,7 +22,7 @@ from .conftest import MALLORY
 def _write(catalogue: Catalogue, count: int) -> None:
     with catalogue.begin() as tx:
         for at in range(count):
-            audit.append(tx, "run.finish", f"R{at}", {"value": at / 3, "note": "é\"\n", "large": 1e22, "none": None})
+            audit.append(tx, "run.finish", f"R{at}", {"value": at / 3, "note": 'é"\n', "large": 1e22, "none": None})
 
 
 def _tamper(catalogue: Catalogue, *statements: str) -> None:

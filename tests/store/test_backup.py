@@ -131,8 +131,9 @@ def test_an_archive_cannot_write_outside_its_folder(
         ([("a", b"x"), ("a", b"x")], {"files": {}}, "does not belong"),
     ],
 )
-def test_an_incomplete_or_changed_archive_restores_nothing(tmp_path: Path, members: list[tuple[str, bytes]],
-                                                           manifest: dict[str, object] | None, what: str) -> None:
+def test_an_incomplete_or_changed_archive_restores_nothing(
+    tmp_path: Path, members: list[tuple[str, bytes]], manifest: dict[str, object] | None, what: str
+) -> None:
     _forge(tmp_path / "bad.tar.zst", list(members), manifest)
     with pytest.raises(Corrupted, match=what):
         restore(tmp_path / "bad.tar.zst", tmp_path / "lab")

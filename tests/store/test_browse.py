@@ -20,10 +20,19 @@ from .conftest import ANNA, MALLORY
 START = datetime(2025, 1, 1, tzinfo=UTC)
 RUNS = 240
 COLUMNS: dict[str, list[Any]] = {
-    "state": ["completed", "failed", "running"], "verdict": ["pass", "fail", None], "process": ["cvd", "lithography"],
-    "tool": ["T1", "T2", "T3"], "product": ["P1", "P2"], "lot": ["L1", "L2", "L3"], "operator": ["anna", "bernd"],
-    "recipe_name": ["r1", "r2"], "recipe_hash": ["h1", "h2", "h3"], "origin": ["simulated", "real", "imported"],
-    "qualified": [True, False], "parent_id": [None, "S1"]}
+    "state": ["completed", "failed", "running"],
+    "verdict": ["pass", "fail", None],
+    "process": ["cvd", "lithography"],
+    "tool": ["T1", "T2", "T3"],
+    "product": ["P1", "P2"],
+    "lot": ["L1", "L2", "L3"],
+    "operator": ["anna", "bernd"],
+    "recipe_name": ["r1", "r2"],
+    "recipe_hash": ["h1", "h2", "h3"],
+    "origin": ["simulated", "real", "imported"],
+    "qualified": [True, False],
+    "parent_id": [None, "S1"],
+}
 
 
 def _fill(catalogue: Catalogue) -> list[Row]:
@@ -74,8 +83,10 @@ FILTERS: dict[str, dict[str, Any]] = {
 def _passes(row: Row, filters: dict[str, Any], results: dict[str, float]) -> bool:
     for name, wanted in filters.items():
         if name == "results":
-            if not all((low is None or results[key] >= low) and (high is None or results[key] <= high)
-                       for key, (low, high) in wanted.items()):
+            if not all(
+                (low is None or results[key] >= low) and (high is None or results[key] <= high)
+                for key, (low, high) in wanted.items()
+            ):
                 return False
         elif name == "created_after":
             if row["created"] < wanted:
@@ -119,8 +130,9 @@ def test_pages_hold_each_matching_run_once_and_in_order(filled: tuple[Catalogue,
 
 
 @pytest.mark.parametrize("few", [0, 40, 10**9])
-def test_pages_are_the_same_whichever_index_leads(filled: tuple[Catalogue, list[Row]], few: int,
-                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_are_the_same_whichever_index_leads(
+    filled: tuple[Catalogue, list[Row]], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     catalogue, rows = filled
     monkeypatch.setattr(browse, "FEW", few)
     for (name, filters), sort in itertools.product(FILTERS.items(), ("newest", "-cost")):
@@ -158,13 +170,23 @@ def test_counting_stops_at_its_cap_and_says_so(filled: tuple[Catalogue, list[Row
         assert browse.count(tx, tool="T1") == (sum(row["tool"] == "T1" for row in rows), True)
 
 
-@pytest.mark.parametrize(("arguments", "allowed"), [
-    ({"colour": "red"}, "recipe_hash"), ({"sort": "colour"}, "newest"), ({"limit": 0}, "1 to 1000"),
-    ({"limit": 1001}, "1 to 1000"), ({"after": "nonsense"}, "start again"), ({"qualified": "yes"}, "True or False"),
-    ({"results": {"t": 5}}, "low, high"), ({"created_after": "yesterday"}, "ISO 8601"),
-    ({"created_after": datetime(2025, 1, 1)}, "aware")])
-def test_what_cannot_be_asked_is_refused_with_what_can(filled: tuple[Catalogue, list[Row]], arguments: dict[str, Any],
-                                                       allowed: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        ({"colour": "red"}, "recipe_hash"),
+        ({"sort": "colour"}, "newest"),
+        ({"limit": 0}, "1 to 1000"),
+        ({"limit": 1001}, "1 to 1000"),
+        ({"after": "nonsense"}, "start again"),
+        ({"qualified": "yes"}, "True or False"),
+        ({"results": {"t": 5}}, "low, high"),
+        ({"created_after": "yesterday"}, "ISO 8601"),
+        ({"created_after": datetime(2025, 1, 1)}, "aware"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_what_can(
+    filled: tuple[Catalogue, list[Row]], arguments: dict[str, Any], allowed: str
+) -> None:
     with filled[0].read() as tx, pytest.raises(StoreError, match=allowed):
         browse.page(tx, **arguments)
 

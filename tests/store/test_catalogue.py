@@ -172,9 +172,14 @@ def test_another_organisation_sees_and_changes_nothing(either: Catalogue) -> Non
             if name not in ("users", "organisations", "settings"):
                 assert tx.select(table) == [], name
                 assert tx.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() == 0
-        for call in (lambda: runs.get(tx, run), lambda: runs.update(tx, run, tool="T2"),
-                     lambda: runs.move(tx, run, "running", expected="queued"), lambda: runs.record_results(tx, run, []),
-                     lambda: runs.start_attempt(tx, run), lambda: runs.history(tx, run)):
+        for call in (
+            lambda: runs.get(tx, run),
+            lambda: runs.update(tx, run, tool="T2"),
+            lambda: runs.move(tx, run, "running", expected="queued"),
+            lambda: runs.record_results(tx, run, []),
+            lambda: runs.start_attempt(tx, run),
+            lambda: runs.history(tx, run),
+        ):
             with pytest.raises(NotFound):
                 call()
         assert tx.delete(tables.results) == 0

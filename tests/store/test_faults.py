@@ -79,8 +79,9 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("moment", ["staged", "published", "committed"])
-def test_a_process_killed_while_finishing_a_run_leaves_all_of_it_or_nothing(catalogue: Catalogue, folders: RunFolders,
-                                                                            moment: str) -> None:
+def test_a_process_killed_while_finishing_a_run_leaves_all_of_it_or_nothing(
+    catalogue: Catalogue, folders: RunFolders, moment: str
+) -> None:
     _finished(catalogue, folders, "R1")
     assert folders.local is not None
     process = _executor(folders.local, moment)
@@ -255,8 +256,11 @@ def read_only(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_read_only_folder_is_refused_in_one_line_each(read_only: Path) -> None:
-    for call in (lambda: Catalogue(read_only / "catalogue.db", ANNA), lambda: Catalogue(read_only / "new.db", ANNA),
-                 lambda: RunFolders(read_only).stage("R1", {})):
+    for call in (
+        lambda: Catalogue(read_only / "catalogue.db", ANNA),
+        lambda: Catalogue(read_only / "new.db", ANNA),
+        lambda: RunFolders(read_only).stage("R1", {}),
+    ):
         with pytest.raises(StoreError) as caught:
             call()
         assert str(read_only) in str(caught.value)

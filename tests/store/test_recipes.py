@@ -15,8 +15,11 @@ from .conftest import BERND, MALLORY
 
 def _save(catalogue: Catalogue, content_hash: str = "h1", version: int = 1, **more: object) -> None:
     with catalogue.begin() as tx:
-        recipes.save(tx, {"name": "oxide", "dose": 1}, **{
-            "name": "oxide", "version": version, "process": "cvd", "content_hash": content_hash, **more})
+        recipes.save(
+            tx,
+            {"name": "oxide", "dose": 1},
+            **{"name": "oxide", "version": version, "process": "cvd", "content_hash": content_hash, **more},
+        )
 
 
 def test_saving_the_same_content_again_changes_nothing(either: Catalogue) -> None:

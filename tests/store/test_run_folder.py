@@ -270,9 +270,15 @@ def test_a_run_cannot_be_written_outside_its_lab(tmp_path: Path, name: str) -> N
     assert not (tmp_path / "lab").exists()
 
 
-@pytest.mark.parametrize(("channels_", "what"), [
-    ({"pressure": np.zeros(3)}, "time"), ({"time": np.zeros(3), "p": np.zeros(4)}, "one length"),
-    ({"time": np.zeros((2, 2)), "p": np.zeros((2, 2))}, "1-D"), ({}, "none")])
+@pytest.mark.parametrize(
+    ("channels_", "what"),
+    [
+        ({"pressure": np.zeros(3)}, "time"),
+        ({"time": np.zeros(3), "p": np.zeros(4)}, "one length"),
+        ({"time": np.zeros((2, 2)), "p": np.zeros((2, 2))}, "1-D"),
+        ({}, "none"),
+    ],
+)
 def test_telemetry_without_time_or_of_several_lengths_is_refused(
     tmp_path: Path, channels_: dict[str, Any], what: str
 ) -> None:
@@ -281,8 +287,10 @@ def test_telemetry_without_time_or_of_several_lengths_is_refused(
     assert list((tmp_path / "staging").iterdir()) == []
 
 
-@pytest.mark.parametrize("dataset", [
-    xr.Dataset({"a": ("d", np.array([object()]))}), xr.Dataset({"a/b": ("d", [1])}), xr.Dataset({".a": ("d", [1])})])
+@pytest.mark.parametrize(
+    "dataset",
+    [xr.Dataset({"a": ("d", np.array([object()]))}), xr.Dataset({"a/b": ("d", [1])}), xr.Dataset({".a": ("d", [1])})],
+)
 def test_what_zarr_cannot_hold_is_refused_before_anything_is_written(tmp_path: Path, dataset: xr.Dataset) -> None:
     with pytest.raises(StoreError):
         RunFolders(tmp_path).stage("R1", {}, fields={"g": dataset})

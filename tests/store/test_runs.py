@@ -28,6 +28,7 @@ def test_a_run_is_found_by_id_and_by_number(either: Catalogue) -> None:
 
 def test_identifiers_sort_by_the_time_they_were_made(catalogue: Catalogue) -> None:
     from labkit.store.identifiers import new_id
+
     made = [new_id() for _ in range(2_000)]
     assert made == sorted(made)
     assert len(set(made)) == 2_000
@@ -47,7 +48,9 @@ def test_a_move_leaves_who_when_and_why(either: Catalogue) -> None:
         found = runs.history(tx, run)
         assert runs.get(tx, run)["step"] == "heating"
     assert [(row["origin"], row["target"], row["by"], row["reason"]) for row in found] == [
-        (None, "queued", "anna", None), ("queued", "running", "anna", "tool free")]
+        (None, "queued", "anna", None),
+        ("queued", "running", "anna", "tool free"),
+    ]
     assert found[0]["at"] <= found[1]["at"]
 
 
@@ -124,8 +127,21 @@ def test_results_are_replaced_as_a_whole(either: Catalogue) -> None:
 def test_broken_limits_are_kept_with_open_ends(either: Catalogue) -> None:
     run = _run(either)
     with either.begin() as tx:
-        runs.record_violations(tx, run, [{"quantity": "pressure", "severity": "hard", "value": 3.0,
-                                          "low": float("-inf"), "high": 2.0, "units": "torr", "stage": "preflight"}])
+        runs.record_violations(
+            tx,
+            run,
+            [
+                {
+                    "quantity": "pressure",
+                    "severity": "hard",
+                    "value": 3.0,
+                    "low": float("-inf"),
+                    "high": 2.0,
+                    "units": "torr",
+                    "stage": "preflight",
+                }
+            ],
+        )
         (found,) = runs.violations(tx, run)
     assert (found["low"], found["high"], found["value"]) == (None, 2.0, 3.0)
 

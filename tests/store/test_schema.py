@@ -33,9 +33,17 @@ def _older(path: Path, revision: str) -> None:
     with engine.connect().execution_options(labkit_write=True) as connection, connection.begin():
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
-        connection.execute(sa.insert(tables.runs).values(
-            org_id="north", id="OLD", process="cvd", state="completed", origin="real", operator="anna",
-            created=now()))
+        connection.execute(
+            sa.insert(tables.runs).values(
+                org_id="north",
+                id="OLD",
+                process="cvd",
+                state="completed",
+                origin="real",
+                operator="anna",
+                created=now(),
+            )
+        )
     engine.dispose()
 
 

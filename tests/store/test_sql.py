@@ -136,6 +136,7 @@ def test_no_file_can_be_reached(lab: tuple[Catalogue, RunFolders], source: str, 
 
 def test_python_variables_are_no_tables(lab: tuple[Catalogue, RunFolders]) -> None:
     import pandas as pd
+
     mine = pd.DataFrame({"a": [1]})
     assert len(mine) == 1
     with pytest.raises(NotFound, match="mine does not exist"):

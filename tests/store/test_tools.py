@@ -69,6 +69,7 @@ def test_a_tool_is_leased_to_one_run_and_each_lease_has_a_larger_fence(either: C
 
 def test_a_lease_without_an_end_holds(catalogue: Catalogue) -> None:
     from labkit.store import tables
+
     _tool(catalogue)
     with catalogue.begin() as tx:
         tx.update(tables.tools, {"id": "T1"}, {"leased_run": "R1"})

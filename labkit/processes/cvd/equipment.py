@@ -101,7 +101,6 @@ class Repeatability:
     base_pressure: float = 0.03
     foreline: float = 0.004
     soft_pump: float = 0.005
-    index: float = 1.5e-4
     thermocouple_sample_k: float = 0.03
     pressure_sample: float = 0.0008
     flow_sample: float = 0.001
@@ -242,8 +241,7 @@ FAULT_MODES: tuple[FaultMode, ...] = (
         "pressure_gauge_gain",
         0.01,
         "Process pressure gauge reads low",
-        "Film is off and the throttle moves while the foreline stays. Re-zero the capacitance gauge at base "
-        "pressure.",
+        "Film is off and the throttle moves while the foreline stays. Re-zero the capacitance gauge at base pressure.",
         opposite="Process pressure gauge reads high",
     ),
 )

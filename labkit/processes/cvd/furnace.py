@@ -141,8 +141,8 @@ def follow(source: Floats, start: float, lag: float, dt: float) -> Floats:
 
 def _discrete(tube: TubeFurnace, heater_gain: Floats, dt: float) -> tuple[Floats, Floats]:
     """Exact discrete transition and input matrices of the coupled zones about ambient."""
-    coupling = tube.zone_coupling
-    loss = np.diag(tube.zone_loss) + coupling * np.array([[1.0, -1.0, 0.0], [-1.0, 2.0, -1.0], [0.0, -1.0, 1.0]])
+    between = np.diff(np.eye(3), axis=0)
+    loss = np.diag(tube.zone_loss) + tube.zone_coupling * between.T @ between
     rates, modes = np.linalg.eigh(loss / tube.zone_capacity)
     decay = (modes * np.exp(-rates * dt)) @ modes.T
     response = (modes * (-np.expm1(-rates * dt) / rates)) @ modes.T

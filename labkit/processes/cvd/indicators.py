@@ -68,7 +68,7 @@ TELEMETRY_NAMES = tuple(indicator.name for indicator in INDICATORS if indicator.
 def from_wafers(results: xr.Dataset) -> dict[str, float]:
     """Indicators of the film from ``thickness(slot, site)`` and ``refractive_index(slot)``.
 
-    Slope and curvature are the coefficients of s/2 ξ and c (ξ² - 1/3) in the least-squares fit of the wafer means over
+    Slope and curvature are the coefficients of s/2 ξ and c ξ² in the least-squares fit of the wafer means over
     ξ = -1 (inlet) … 1 (pump end), the radial figure that of w (ρ² - mean) over the sites.
     """
     thickness = np.asarray(results["thickness"].values, dtype=float)
@@ -99,7 +99,7 @@ def _axial(profile: np.ndarray) -> dict[str, float]:
     if profile.size < 3:
         return {"thickness_slope_pct": float(profile[-1] - profile[0]), "thickness_curvature_pct": 0.0}
     place = np.linspace(-1.0, 1.0, profile.size)
-    basis = np.stack([np.ones_like(place), 0.5 * place, place**2 - 1.0 / 3.0], axis=1)
+    basis = np.stack([np.ones_like(place), 0.5 * place, place**2], axis=1)
     _, slope, curvature = np.linalg.lstsq(basis, profile, rcond=None)[0]
     return {"thickness_slope_pct": float(slope), "thickness_curvature_pct": float(curvature)}
 

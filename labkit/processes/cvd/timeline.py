@@ -10,6 +10,9 @@ import numpy as np
 from labkit.processes.cvd.equipment import TubeFurnace
 from labkit.processes.cvd.recipe import CVDRecipe
 
+_ROUNDING_S = 1e-6
+"""Ramps that end this late, s, are on time."""
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -73,7 +76,7 @@ def stretch(recipe: CVDRecipe, tube: TubeFurnace, zones: np.ndarray) -> np.ndarr
             missing = float(
                 np.max(np.where(zones[index] > now, (zones[index] - now) / up, (now - zones[index]) / down))
             )
-            if missing > 1e-6:
+            if missing > _ROUNDING_S:
                 added[asked if asked < index else index] += missing
                 now = zones[index].astype(float)
         move = zones[index] - now

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from labkit.core.arrays import Array, namespace
 
-_NEGLIGIBLE = 1e-18
+_TOLERANCE = 1e-18
 _LARGE = 15.0
 
 
@@ -40,7 +40,7 @@ def _bessel_scaled(x: Array, order: int) -> Array:
     quarter = 0.25 * small * small
     largest = 0.25 * float(xp.max(small)) ** 2 if small.size else 0.0
     bound, k = 1.0, 0
-    while bound > _NEGLIGIBLE * (1.0 + largest):
+    while bound > _TOLERANCE * (1.0 + largest):
         k += 1
         bound *= largest / (k * (k + order))
         term = term * quarter / (k * (k + order))

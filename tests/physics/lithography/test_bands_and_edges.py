@@ -107,6 +107,18 @@ def test_best_focus_is_the_middle_of_the_window_wherever_that_lies():
     assert float(modest["depth_of_focus"]) > float(window["depth_of_focus"])
 
 
+def test_two_doses_that_print_make_a_window():
+    cd = np.array([[np.nan, 110.0, 90.0], [np.nan, 110.0, np.nan]])
+    matrix = xr.Dataset(
+        {"cd": (("focus", "dose"), cd)},
+        coords={"focus": [0.0, 10.0], "dose": [20.0, 25.0, 30.0]},
+        attrs={"cd_target_nm": 100.0, "cd_tolerance_pct": 5.0},
+    )
+    window = process_window(matrix)
+    assert window["dose_low"].values == pytest.approx([25.0 * (30 / 25) ** 0.25, math.nan], nan_ok=True)
+    assert window["dose_high"].values == pytest.approx([25.0 * (30 / 25) ** 0.75, math.nan], nan_ok=True)
+
+
 def test_a_wafer_without_diameter_reaches_to_its_outermost_site_but_no_less_than_a_millimetre():
     def sites(*x):
         return xr.Dataset(coords={"x": ("site", list(x)), "y": ("site", [0.0] * len(x))})

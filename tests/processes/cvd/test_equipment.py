@@ -201,6 +201,18 @@ def test_a_condition_that_no_tube_can_have_is_refused(bad: dict[str, dict[str, f
         TubeCondition(**bad)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("field", "low", "high"), [("mfc_gain", 0.01, 5.0), ("zone_offset_k", -50.0, 50.0), ("heater_gain", 0.05, 2.0)]
+)
+def test_a_condition_may_go_to_its_bounds_and_no_further(field: str, low: float, high: float) -> None:
+    for number, allowed in ((low, True), (high, True), (low - 0.02 * abs(low), False), (1.02 * high, False)):
+        if allowed:
+            assert getattr(TubeCondition.model_validate({field: {"1": number}}), field) == {"1": number}
+        else:
+            with pytest.raises(ValueError, match="lies outside"):
+                TubeCondition.model_validate({field: {"1": number}})
+
+
 def test_ellipsometer_error_is_a_tenth_of_a_nanometre_per_site() -> None:
     wafer = load(25, diameter_mm=150.0)
     truth = wafer.assign(

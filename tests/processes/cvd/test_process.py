@@ -134,8 +134,8 @@ def signature(path: str, step: float) -> np.ndarray:
 
 
 ALIKE_BY_PHYSICS = {("thermocouple_all", "surface_activity")}
-"""A hotter load and a more active surface both scale the rate along the whole tube; only a little heater power tells them
-apart, so the diagnosis calls small ones ambiguous."""
+"""A hotter load and a more active surface both scale the rate along the whole tube; only a little heater power tells
+them apart, so the diagnosis calls small ones ambiguous."""
 
 
 def test_no_two_faults_look_alike_but_those_that_physics_makes_alike() -> None:

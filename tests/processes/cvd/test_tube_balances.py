@@ -48,6 +48,15 @@ def test_a_zone_takes_a_step_with_little_overshoot_and_rests_without_one() -> No
     assert weak.power[:, 1] == pytest.approx(np.full(3000, 3.0 * 675.0 / 6000.0), abs=1e-9)
 
 
+def test_drive_is_fed_forward_with_loss_exchange_and_heat_to_store() -> None:
+    setpoint = np.tile([700.0, 700.0, 700.2], (3, 1))
+    drive = 6000.0 * run_furnace(TUBE, setpoint, np.zeros(3), np.ones(3), np.zeros((3, 3))).power[0]
+    outer = 3.8 * 675.2 + 3.0 * 0.2 + 1.2e4 * 0.2 + 6000.0 * 0.04 * 0.2
+    assert drive == pytest.approx([3.8 * 675.0, 3.0 * 675.0 - 3.0 * 0.2, outer], rel=1e-9, abs=0.04)
+    mirrored = 6000.0 * run_furnace(TUBE, setpoint[:, ::-1], np.zeros(3), np.ones(3), np.zeros((3, 3))).power[0]
+    assert mirrored == pytest.approx(drive[::-1])
+
+
 def test_drive_is_proportional_to_the_reading_and_to_its_sum_over_the_reset_time() -> None:
     noise = np.zeros((160, 3))
     noise[100:, 1] = 1.0

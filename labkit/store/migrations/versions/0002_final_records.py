@@ -20,20 +20,33 @@ def upgrade() -> None:
 
 
 def _sqlite() -> None:
-    for name, event, table in (("audit_update", "UPDATE", "audit"), ("audit_delete", "DELETE", "audit"),
-                               ("recipes_content", _CONTENT, "recipes"), ("approvals_update", "UPDATE", "approvals"),
-                               ("approvals_delete", "DELETE", "approvals")):
-        op.execute(f"CREATE TRIGGER final_{name} BEFORE {event} ON {table} "
-                   f"BEGIN SELECT RAISE(ABORT, '{_REFUSED.format(table=table)}'); END")
+    for name, event, table in (
+        ("audit_update", "UPDATE", "audit"),
+        ("audit_delete", "DELETE", "audit"),
+        ("recipes_content", _CONTENT, "recipes"),
+        ("approvals_update", "UPDATE", "approvals"),
+        ("approvals_delete", "DELETE", "approvals"),
+    ):
+        op.execute(
+            f"CREATE TRIGGER final_{name} BEFORE {event} ON {table} "
+            f"BEGIN SELECT RAISE(ABORT, '{_REFUSED.format(table=table)}'); END"
+        )
 
 
 def _postgresql() -> None:
-    op.execute("CREATE FUNCTION labkit_final() RETURNS trigger LANGUAGE plpgsql AS "
-               "$$ BEGIN RAISE EXCEPTION '%: written records are final', TG_TABLE_NAME; END $$")
+    op.execute(
+        "CREATE FUNCTION labkit_final() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '%: written records are final', TG_TABLE_NAME; END $$"
+    )
     for table in ("audit", "approvals"):
-        op.execute(f"CREATE TRIGGER final_{table} BEFORE UPDATE OR DELETE ON {table} "
-                   "FOR EACH ROW EXECUTE FUNCTION labkit_final()")
-        op.execute(f"CREATE TRIGGER final_{table}_all BEFORE TRUNCATE ON {table} "
-                   "FOR EACH STATEMENT EXECUTE FUNCTION labkit_final()")
-    op.execute(f"CREATE TRIGGER final_recipes BEFORE {_CONTENT} "
-               "ON recipes FOR EACH ROW EXECUTE FUNCTION labkit_final()")
+        op.execute(
+            f"CREATE TRIGGER final_{table} BEFORE UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION labkit_final()"
+        )
+        op.execute(
+            f"CREATE TRIGGER final_{table}_all BEFORE TRUNCATE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION labkit_final()"
+        )
+    op.execute(
+        f"CREATE TRIGGER final_recipes BEFORE {_CONTENT} ON recipes FOR EACH ROW EXECUTE FUNCTION labkit_final()"
+    )

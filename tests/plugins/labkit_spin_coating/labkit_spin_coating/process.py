@@ -34,8 +34,9 @@ class SpinCoatingRecipe(Recipe):
         20.0, units="mPa s", ge=0.5, le=500, description="Viscosity of the resist as dispensed"
     )
     density_kg_m3: float = knob(1000.0, units="kg/m3", ge=700, le=1500, description="Density of the resist")
-    evaporation_um_s: float = knob(0.2, units="um/s", ge=0.01, le=5,
-                                   description="Evaporation at 3000 rpm; it grows as the root of the speed")
+    evaporation_um_s: float = knob(
+        0.2, units="um/s", ge=0.01, le=5, description="Evaporation at 3000 rpm; it grows as the root of the speed"
+    )
 
 
 class SpinCoaterCondition(Condition):
@@ -79,12 +80,18 @@ class SpinCoating(Process):
     title = "Spin coating of resist"
     recipe_type = SpinCoatingRecipe
     condition_type = SpinCoaterCondition
-    schema = DatasetSchema("spin_coating", (
-        Variable("thickness", ("slot", "site"), "nm", "dry film thickness", low=0.0),
-        Variable("spindle_speed", ("slot",), "rpm", "actual spindle speed", low=0.0)))
+    schema = DatasetSchema(
+        "spin_coating",
+        (
+            Variable("thickness", ("slot", "site"), "nm", "dry film thickness", low=0.0),
+            Variable("spindle_speed", ("slot",), "rpm", "actual spindle speed", low=0.0),
+        ),
+    )
     channels = (Channel("spindle_speed_rpm", "rpm", "Spindle speed from the tachometer"),)
-    indicators = (Indicator("thickness_mean_nm", "nm", "Mean dry thickness", sigma=0.002),
-                  Indicator("spindle_speed_mean_rpm", "rpm", "Mean spindle speed", source="telemetry", sigma=0.0005))
+    indicators = (
+        Indicator("thickness_mean_nm", "nm", "Mean dry thickness", sigma=0.002),
+        Indicator("spindle_speed_mean_rpm", "rpm", "Mean spindle speed", source="telemetry", sigma=0.0005),
+    )
     fault_modes = (
         FaultMode("spindle_speed", "speed_gain", 0.01, "Spindle runs off its set speed", "Calibrate the tachometer."),
         FaultMode("exhaust", "evaporation_gain", 0.05, "Exhaust flow has changed", "Check the bowl's exhaust damper."),
@@ -101,13 +108,15 @@ class SpinCoating(Process):
         """One wafer: a coater takes them singly."""
         return wafers.load(1, sites=9)
 
-    def simulate(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None,
-                 seed: int = 0) -> xr.Dataset:
+    def simulate(
+        self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0
+    ) -> xr.Dataset:
         """Dry film after the recipe's time at speed; solids only, if it stops before the film is dry."""
         return _coated(_own(recipe), wafer, _condition(condition), _own(recipe).spin_time_s, seed)
 
-    def twin(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None,
-             seed: int = 0) -> SpinCoaterTwin:
+    def twin(
+        self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0
+    ) -> SpinCoaterTwin:
         """The coater in time."""
         return SpinCoaterTwin(_own(recipe), wafer, _condition(condition), seed)
 
@@ -139,16 +148,24 @@ def _condition(condition: Condition | None) -> SpinCoaterCondition:
     return condition if isinstance(condition, SpinCoaterCondition) else SpinCoaterCondition()
 
 
-def _coated(recipe: SpinCoatingRecipe, wafer: xr.Dataset, condition: SpinCoaterCondition, spun_s: float,
-            seed: int = 0) -> xr.Dataset:
+def _coated(
+    recipe: SpinCoatingRecipe, wafer: xr.Dataset, condition: SpinCoaterCondition, spun_s: float, seed: int = 0
+) -> xr.Dataset:
     speed_rpm = recipe.spin_speed_rpm * condition.speed_gain
     evaporation = recipe.evaporation_um_s * 1e-6 * condition.evaporation_gain * np.sqrt(speed_rpm / 3000.0)
-    scale = thinning.transition_thickness(speed_rpm * 2.0 * np.pi / 60.0, recipe.viscosity_mpa_s * 1e-3,
-                                          recipe.density_kg_m3, evaporation)
+    scale = thinning.transition_thickness(
+        speed_rpm * 2.0 * np.pi / 60.0, recipe.viscosity_mpa_s * 1e-3, recipe.density_kg_m3, evaporation
+    )
     x = thinning.liquid_thickness(np.asarray(spun_s * evaporation / scale))
     solid_nm = recipe.solids_fraction * scale * float(thinning.solid_thickness(x)) * 1e9
-    result = wafer.assign(thickness=(("slot", "site"), np.full((wafer.sizes["slot"], wafer.sizes["site"]), solid_nm)),
-                          spindle_speed=("slot", np.full(wafer.sizes["slot"], speed_rpm)))
-    return provenance.stamp(SpinCoating.schema.describe(result), recipe, seed=seed,
-                            references=("emslie1958", "meyerhofer1978", "karpitschka2015"),
-                            illustrative=("ellipsometer repeatability", "tachometer noise"))
+    result = wafer.assign(
+        thickness=(("slot", "site"), np.full((wafer.sizes["slot"], wafer.sizes["site"]), solid_nm)),
+        spindle_speed=("slot", np.full(wafer.sizes["slot"], speed_rpm)),
+    )
+    return provenance.stamp(
+        SpinCoating.schema.describe(result),
+        recipe,
+        seed=seed,
+        references=("emslie1958", "meyerhofer1978", "karpitschka2015"),
+        illustrative=("ellipsometer repeatability", "tachometer noise"),
+    )
