@@ -90,8 +90,9 @@ def run(
     parsed = load_recipe(recipe)
     with _open(context, create=True) as lab:
         if dry_run:
-            show_prediction(lab.predict(parsed, tool=tool, product=product), as_json=as_json)
-            return
+            gate = lab.preflight(parsed, tool=tool, product=product)
+            show_prediction(lab.predict(parsed, tool=tool), gate, as_json=as_json)
+            raise SystemExit(0 if gate.allowed else 3)
         done = lab.execute(parsed, tool=tool, lot=lot, product=product, progress=not as_json and sys.stderr.isatty())
         show_run(done, as_json=as_json)
     if done.state in ("REJECTED", "BLOCKED", "FAILED"):

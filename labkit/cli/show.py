@@ -6,6 +6,7 @@ from labkit.cli.output import console, emit, facts, number, table
 from labkit.lab import Run
 from labkit.lab.listing import Listing
 from labkit.runs.predict import Prediction
+from labkit.runs.preflight import Preflight
 
 
 def show_runs(listing: Listing, *, as_json: bool) -> None:
@@ -88,17 +89,11 @@ def _compare(run: Run) -> None:
     )
 
 
-def show_prediction(prediction: Prediction, *, as_json: bool) -> None:
-    """Print a prediction without a run."""
+def show_prediction(prediction: Prediction, gate: Preflight, *, as_json: bool) -> None:
+    """Print a prediction without a run, and whether it would be let through."""
     if as_json:
-        emit(prediction.document())
+        emit({**prediction.document(), "preflight": gate.document()})
         return
-    for finding in prediction.findings:
-        console().print(
-            f"{'blocked' if finding.blocking else 'note'}: {finding.message} {finding.fix}",
-            soft_wrap=True,
-            markup=False,
-        )
     if prediction.estimates:
         table(
             f"predicted from physics and {prediction.rows} past runs ({100 * prediction.level:g} % interval)",
@@ -115,3 +110,11 @@ def show_prediction(prediction: Prediction, *, as_json: bool) -> None:
             ],
             right=("predicted", "interval"),
         )
+    verdict = {"pre-flight": "would run" if gate.allowed else "would be refused"}
+    if gate.reasons:
+        verdict["reason"] = "; ".join(gate.reasons)
+    if gate.warnings:
+        verdict["warning"] = "; ".join(gate.warnings)
+    if gate.changes:
+        verdict["offered"] = "; ".join(map(str, gate.changes))
+    facts("", verdict)

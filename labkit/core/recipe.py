@@ -283,6 +283,20 @@ def _assign(document: Any, path: str, value: Any) -> None:
         raise RecipeError(f"no recipe field {path!r} to change", fix="see recipe.to_json() for the paths") from None
 
 
+_KINDS = {
+    "float": "a number",
+    "finite_number": "a finite number",
+    "int": "a whole number",
+    "string_type": "text",
+    "bool": "true or false",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "an object",
+    "model": "an object",
+}
+"""What a value of the wrong kind should have been, by how Pydantic's error types begin."""
+
+
 def refusal(error: ValidationError, *, what: str) -> RecipeError:
     """A Pydantic error in our words: field, value, allowed range, fix."""
     problems = []
@@ -314,4 +328,7 @@ def _allowed(kind: str, context: Mapping[str, Any], message: str) -> tuple[str, 
         return f"text that matches {context.get('pattern')}", "correct the value"
     if kind in ("literal_error", "enum"):
         return str(context.get("expected", "one of the listed values")), "use one of these"
+    for start, words in _KINDS.items():
+        if kind.startswith(start):
+            return words, f"set {words}"
     return message.removeprefix("Value error, ")[:200], "correct the value"

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labkit.core.errors import LabkitError
 from labkit.lab import administration, bookkeeping
 from labkit.lab.handle import Run
 from labkit.lab.listing import Listing
 from labkit.lab.opened import OpenLab
+from labkit.runs.lifecycle import RunState
 from labkit.runs.why import Explanation, explain
 from labkit.store import browse, passport, sql
 
@@ -36,6 +38,11 @@ class RunRecords(OpenLab):
         ``operator``, ``recipe_name``, ``origin``, ``qualified``, ``wafer``, ``created_after`` or
         ``results={"thickness_mean_nm": (95, 105)}``.
         """
+        for name, allowed in (("state", list(RunState)), ("verdict", ["pass", "fail", "anomaly"])):
+            asked = filters.get(name)
+            unknown = [v for v in ([asked] if isinstance(asked, str) else asked or []) if v not in allowed]
+            if unknown:
+                raise LabkitError(f"no {name} {unknown[0]!r}", allowed=", ".join(allowed))
         with self._place.catalogue.read() as tx:
             page = browse.page(tx, sort=sort, limit=limit, after=after, **filters)
             values = bookkeeping.with_results(tx, page.rows)

@@ -24,7 +24,9 @@ from labkit.operations.policy import process_permission, require
 from labkit.operations.tool_states import EquipmentState, availability, seconds_in, utilisation
 from labkit.runs import knowledge, qualify, sweep
 from labkit.runs.execute import Order, execute
-from labkit.runs.predict import History, Prediction, predict
+from labkit.runs.gate import check
+from labkit.runs.predict import Prediction, predict
+from labkit.runs.preflight import Preflight
 from labkit.runs.workplace import Workplace
 from labkit.store import tools
 from labkit.store.clock import now
@@ -55,6 +57,11 @@ class Lab(RecipeBook, RunRecords):
             "condition": (condition or chapter.condition_type()).model_dump(mode="json"),
         }
         with self._place.catalogue.begin() as tx:
+            known = next((row for row in tools.listing(tx) if row["id"] == name), None)
+            if known is not None and (known["process"], known["config"]) != (process, config):
+                raise LabkitError(
+                    f"tool {name!r} exists and is another one", fix=f'take lab.tool("{name}"), or another name'
+                )
             tools.register(tx, name, process=process, kind="simulated", config=config)
         return self.tool(name)
 
@@ -99,19 +106,27 @@ class Lab(RecipeBook, RunRecords):
         title = f"{name}: available {100 * availability(seconds):.1f} %, utilised {100 * utilisation(seconds):.1f} %"
         return Listing(title, ("since", "until", "state", "reason", "user"), rows)
 
-    def predict(
-        self, recipe: Recipe, *, tool: str | None = None, product: str | None = None, wafers: xr.Dataset | None = None
-    ) -> Prediction:
+    def predict(self, recipe: Recipe, *, tool: str | None = None, wafers: xr.Dataset | None = None) -> Prediction:
         """What *recipe* would do on *tool*: every indicator with its interval. Nothing is run or stored."""
         process = registry.process(recipe.process)
-        name = tool or self._only_tool(recipe.process)
-        history = History()
-        if name is not None:
-            with self._place.catalogue.read() as tx:
-                kind = tools.get(tx, name)["kind"]
-                history = knowledge.recall(tx, process, recipe, tool=name, origin=_origin(kind)).history
+        history = self._known(process, recipe, tool).history
         load = process.incoming_wafers(recipe) if wafers is None else wafers
         return predict(process, recipe, load, history, level=self.settings.prediction_level)
+
+    def preflight(self, recipe: Recipe, *, tool: str | None = None, product: str | None = None) -> Preflight:
+        """Whether *recipe* would be let through: reasons, warnings and, if not, a better one. Nothing is stored."""
+        process = registry.process(recipe.process)
+        known = self._known(process, recipe, tool)
+        limits = known.limits(process, recipe, tool=tool or self._only_tool(recipe.process), product=product)
+        wafer = process.incoming_wafers(recipe)
+        return check(process, recipe, wafer, known, limits, self.settings.prediction_level)[1]
+
+    def _known(self, process: Process, recipe: Recipe, tool: str | None) -> knowledge.Knowledge:
+        """What the lab knows about *recipe* on *tool*, or without one what holds for any new tool."""
+        name = tool or self._only_tool(recipe.process)
+        with self._place.catalogue.read() as tx:
+            origin = "simulated" if name is None else _origin(tools.get(tx, name)["kind"])
+            return knowledge.recall(tx, process, recipe, tool=name or "", origin=origin)
 
     def execute(
         self,

@@ -21,15 +21,14 @@ from labkit.core.tool import ToolState
 from labkit.devices.background import wait
 from labkit.devices.simulated import SimulatedTool
 from labkit.operations.cost import Rates, run_cost
-from labkit.operations.limits import limits_for
 from labkit.operations.tool_states import UPTIME, EquipmentState
 from labkit.runs import knowledge, records
+from labkit.runs.gate import check
 from labkit.runs.interrupts import held_back
 from labkit.runs.judge import Judgement, fault_signatures, judge
 from labkit.runs.learn import Correction, Lesson, lesson, steer
 from labkit.runs.lifecycle import MOVES, AttemptState, RunState
-from labkit.runs.predict import Prediction, correct, predict
-from labkit.runs.preflight import Preflight, better_recipe, preflight
+from labkit.runs.predict import Prediction
 from labkit.runs.watch import Outcome, Report, carry_out
 from labkit.runs.workplace import Workplace
 from labkit.store import audit, learning, tables, tools
@@ -107,13 +106,12 @@ def execute(place: Workplace, order: Order, report: Report = lambda percent, ste
             return run_id
         records.advance(tx, run_id, RunState.VALIDATING, RunState.PREFLIGHT)
         known = knowledge.recall(tx, order.process, order.recipe, tool=order.tool.name, origin=order.origin)
-        limits = (
-            *limits_for(order.process, known.profiles, tool=order.tool.name, product=order.product),
-            *order.process.targets(order.recipe),
-        )
+        limits = known.limits(order.process, order.recipe, tool=order.tool.name, product=order.product)
     try:
         report(2.0, "predicting")
-        prediction, gate = _gate(order, known, limits, place.settings.prediction_level)
+        prediction, gate = check(
+            order.process, order.recipe, order.wafer, known, limits, place.settings.prediction_level
+        )
         with place.catalogue.begin() as tx:
             _record_violations(tx, run_id, "preflight", gate.violations)
             documents: dict[str, Any] = {"prediction": prediction.document(), "preflight": gate.document()}
@@ -178,24 +176,6 @@ def _down(tx: Transaction, order: Order) -> ToolError | None:
         allowed="a tool that is up",
         fix=f'clear the run that waits for an engineer, or lab.set_tool_state("{order.tool.name}", "standby")',
     )
-
-
-def _gate(
-    order: Order, known: knowledge.Knowledge, limits: tuple[Limit, ...], level: float
-) -> tuple[Prediction, Preflight]:
-    prediction = predict(order.process, order.recipe, order.wafer, known.history, level=level)
-
-    def corrected(values: Mapping[str, float]) -> dict[str, float]:
-        return {e.name: e.value for e in correct(order.process, order.recipe, values, known.history, level)}
-
-    gate = preflight(
-        order.process,
-        order.recipe,
-        prediction,
-        limits,
-        lambda: better_recipe(order.process, order.recipe, order.wafer, limits, corrected),
-    )
-    return prediction, gate
 
 
 def _conclude(

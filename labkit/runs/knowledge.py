@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from labkit.core.limits import Limit
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe
 from labkit.models.residual import MOST_ROWS
-from labkit.operations.limits import ConstraintProfile
+from labkit.operations.limits import ConstraintProfile, limits_for
 from labkit.runs.judge import Charts, ChartState
 from labkit.runs.learn import Correction
 from labkit.runs.predict import History, history_from
@@ -31,6 +32,12 @@ class Knowledge:
     steering: Mapping[str, Any] | None
     profiles: tuple[ConstraintProfile, ...]
     baseline_id: str | None
+
+    def limits(
+        self, process: Process, recipe: Recipe, *, tool: str | None = None, product: str | None = None
+    ) -> tuple[Limit, ...]:
+        """Limits in force for a run of *recipe*: the process's, matching profiles' and the recipe's own targets."""
+        return (*limits_for(process, self.profiles, tool=tool, product=product), *process.targets(recipe))
 
 
 def recall(tx: Transaction, process: Process, recipe: Recipe, *, tool: str, origin: str) -> Knowledge:

@@ -50,6 +50,9 @@ def get(tx: Transaction, run: str | int) -> Row:
     NotFound
         If this organisation has no such run.
     """
+    known = 0 < run < 2**63 if isinstance(run, int) else str(run).isascii()
+    if not known:
+        raise NotFound(f"no run {str(run)[:40]!a} in organisation {tx.organisation!r}")
     return tx.get(tables.runs, seq=run) if isinstance(run, int) else tx.get(tables.runs, id=run)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from labkit.control.baseline import Baseline
 from labkit.control.charts import EwmaChart
+from labkit.control.moderation import declaration_dof
 from labkit.control.run_length import cusum_average_run_length, cusum_interval, ewma_average_run_length
 from labkit.core.errors import LabkitError
 
@@ -67,3 +68,17 @@ def test_run_lengths_asked_for_are_above_two() -> None:
     assert 1.0 / cusum_average_run_length(0.5, cusum_interval(2.1)) == pytest.approx(1.0 / 2.1, rel=1e-3)
     with pytest.raises(LabkitError):
         cusum_interval(1.95)
+
+
+def test_tests_of_several_indicators_have_two_degrees_of_freedom_more_than_runs() -> None:
+    found = Baseline(("a", "b"), (0.0,) * 2, (1.0,) * 2, (9, 7), (20.0, 30.0), ((1.0, 0.0), (0.0, 1.0)))
+    assert found.pooled_dof == 9.0
+
+
+def test_declared_sigmas_that_scatter_like_a_chi_square_are_worth_its_degrees_of_freedom() -> None:
+    """True variances v chi2(6)/6 around the declared ones, measured well: the declaration is worth about 6 runs."""
+    rng = np.random.default_rng(7)
+    true = 6.0 / rng.chisquare(6.0, size=4000)
+    measured = true * rng.chisquare(12.0, size=4000) / 12.0
+    worth = declaration_dof(measured.tolist(), [12.0] * 4000, [1.0] * 4000)
+    assert worth == pytest.approx(6.0, rel=0.08)

@@ -51,10 +51,12 @@ def import_everything(tree: Path, tracer: Tracer, modules: list[str]) -> dict[st
 
 class ReachPlugin:
     """Collects, by test, the functions that run in it and the seconds it takes; what a test file runs while it is
-    imported counts for all its tests, and caches are emptied before each test."""
+    imported counts for all its tests, and caches are emptied before each test. A file that the test file imports counts
+    as reached, if by no function of it: a test may look at its constants alone."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, imported: Callable[[Path], list[str]]) -> None:
         self.tracer = tracer
+        self.imported = imported
         self.lines: dict[str, dict[str, list[int]]] = {}
         self.seconds: dict[str, float] = {}
         self.of_file: dict[str, dict[str, list[int]]] = {}
@@ -68,7 +70,9 @@ class ReachPlugin:
         yield
         sys.settrace(None)
         if isinstance(collector, pytest.Module):
-            self.of_file[collector.nodeid] = self.tracer.take()
+            ran = self.tracer.take()
+            names = {*ran, *self.imported(collector.path)}
+            self.of_file[collector.nodeid] = {name: ran.get(name, []) for name in names}
 
     def pytest_collection_finish(self) -> None:
         """Find the caches once, when everything is imported."""

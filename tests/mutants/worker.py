@@ -128,11 +128,11 @@ def _run(tree: Path, tests: list[str], killer: Path) -> int:
     class Chosen:
         """Leaves the chosen tests, in their order."""
 
-        def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
             """Select and sort."""
             place = {test: index for index, test in enumerate(tests)}
             items[:] = sorted((i for i in items if i.nodeid in place), key=lambda i: place[i.nodeid])
-            if len(items) < len(tests):
+            if len(items) < len(tests) and not session.testsfailed:
                 raise pytest.UsageError(f"not found: {set(tests) - {item.nodeid for item in items}}")
 
         def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -159,18 +159,21 @@ def _trace(tree: Path, files: list[str], found: Path) -> int:
     wanted = ("labkit.core", "labkit.numerics", "labkit.materials", "labkit.processes", "labkit.control")
     tracer = Tracer(tree, "labkit")
     at_import = import_everything(tree, tracer, [name for name in modules if name.startswith(wanted)])
-    plugin = ReachPlugin(tracer)
-    code = int(pytest.main([*OPTIONS, *files], plugins=[plugin]))
-    imports = {
-        name: sorted(
-            modules[target]
-            for node in ast.walk(ast.parse(path.read_bytes()))
-            if isinstance(node, ast.ImportFrom) and node.module
-            for target in {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-            if target in modules
+
+    def imported(path: Path) -> list[str]:
+        return sorted(
+            {
+                modules[target]
+                for node in ast.walk(ast.parse(path.read_bytes()))
+                if isinstance(node, ast.ImportFrom) and node.module
+                for target in {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+                if target in modules
+            }
         )
-        for name, path in names.items()
-    }
+
+    plugin = ReachPlugin(tracer, imported)
+    code = int(pytest.main([*OPTIONS, *files], plugins=[plugin]))
+    imports = {name: imported(path) for name, path in names.items()}
     private = ("labkit", "tests", "_pytest", "__main__", "__mp_main__")
     libraries = sorted(
         name

@@ -170,14 +170,9 @@ class ChemicalVapourDeposition(Process):
             return ()
         found = [_duration_knob(cvd)]
         for position, zone in enumerate(cvd.temperature_profile.zones):
-            found.append(
-                Knob(
-                    f"temperature_profile.zones.{position}.setpoint",
-                    max(zone.setpoint - 15.0, 300.0),
-                    min(zone.setpoint + 15.0, 1150.0),
-                    "degC",
-                )
-            )
+            low, high = max(zone.setpoint - 15.0, 300.0), min(zone.setpoint + 15.0, 1150.0)
+            if low < high:
+                found.append(Knob(f"temperature_profile.zones.{position}.setpoint", low, high, "degC"))
         reactant = rate_law_of(cvd).reactant
         for position, gas in enumerate(cvd.gas_flows.gases):
             if gas.name == reactant and gas.flow_sccm > 0.0:

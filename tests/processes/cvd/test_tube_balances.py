@@ -240,3 +240,16 @@ def test_slope_curvature_and_radial_figure_are_those_of_the_film_that_has_them()
     pair = from_wafers(film.isel(slot=[0, 8]))
     assert pair["thickness_slope_pct"] == pytest.approx(100 * 4.0 / 101.75, rel=1e-2)
     assert pair["thickness_curvature_pct"] == 0.0
+
+
+def test_a_tube_idles_settled_whatever_its_thermocouples_and_heaters() -> None:
+    offset, gain = np.array([1.5, -1.0, 0.5]), np.array([0.95, 1.05, 1.0])
+    trace = run_furnace(TUBE, np.full((200, 3), 700.0), offset, gain, np.zeros((200, 3)))
+    assert trace.zone == pytest.approx(np.tile(700.0 + offset, (200, 1)), abs=1e-6)
+    assert trace.reported == pytest.approx(np.full((200, 3), 700.0), abs=1e-6)
+
+
+def test_wafers_go_in_at_room_temperature_and_warm_with_forty_five_seconds() -> None:
+    trace = run_furnace(TUBE, np.full((200, 3), 700.0), np.zeros(3), np.ones(3), np.zeros((200, 3)))
+    assert trace.wafer[0] == pytest.approx(np.full(3, 25.0 + 675.0 * (1.0 - np.exp(-1.0 / 45.0))), rel=1e-6)
+    assert trace.wafer[44] == pytest.approx(np.full(3, 700.0 - 675.0 / np.e), rel=1e-6)

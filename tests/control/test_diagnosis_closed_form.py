@@ -1,0 +1,31 @@
+"""The diagnosis of one run against a long baseline of independent indicators: every figure has a closed form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.stats import chi2
+
+from labkit.control.baseline import Baseline
+from labkit.control.diagnosis import diagnose
+
+LONG = 10**9
+BASELINE = Baseline(("a", "b"), (0.0, 0.0), (1.0, 1.0), (LONG,) * 2, (1e9,) * 2, ((1.0, 0.0), (0.0, 1.0)))
+
+
+def test_amplitude_fit_and_weight_of_one_fault_have_their_closed_forms() -> None:
+    found = diagnose([{"a": 3.0, "b": 1.5}], {"tilt": {"a": 1.0}}, BASELINE, tolerance=0.0)
+    (candidate,) = found.candidates
+    assert candidate.amplitude == pytest.approx(3.0, rel=1e-6)
+    assert (candidate.low, candidate.high) == pytest.approx((3.0 - 1.959964, 3.0 + 1.959964), rel=1e-5)
+    assert candidate.misfit == pytest.approx(chi2.sf(1.5**2, 1), rel=1e-4)
+    gain = 0.5 * 9.0 - 0.5 * math.log(1 * 2)
+    assert candidate.weight == pytest.approx(1.0 / (1.0 + math.exp(-gain)), rel=1e-4)
+
+
+def test_rivals_share_the_weight_by_their_likelihood() -> None:
+    faults = {"first": {"a": 1.0}, "second": {"a": 1.0, "b": 1.0}}
+    found = diagnose([{"a": 3.0, "b": 1.0}], faults, BASELINE, tolerance=0.0)
+    weight = {candidate.fault: candidate.weight for candidate in found.candidates}
+    assert weight["first"] / weight["second"] == pytest.approx(math.exp(0.5 * (9.0 - 8.0)), rel=1e-4)
