@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from labkit.control.baseline import Baseline
-from labkit.control.charts import EwmaChart
+from labkit.control.charts import EwmaChart, subgroups_by_deviation, subgroups_by_range
 from labkit.control.moderation import declaration_dof
 from labkit.control.run_length import cusum_average_run_length, cusum_interval, ewma_average_run_length
+from labkit.control.run_to_run import EwmaController
 from labkit.core.errors import LabkitError
 
 
@@ -78,7 +79,30 @@ def test_tests_of_several_indicators_have_two_degrees_of_freedom_more_than_runs(
 def test_declared_sigmas_that_scatter_like_a_chi_square_are_worth_its_degrees_of_freedom() -> None:
     """True variances v chi2(6)/6 around the declared ones, measured well: the declaration is worth about 6 runs."""
     rng = np.random.default_rng(7)
-    true = 6.0 / rng.chisquare(6.0, size=4000)
-    measured = true * rng.chisquare(12.0, size=4000) / 12.0
-    worth = declaration_dof(measured.tolist(), [12.0] * 4000, [1.0] * 4000)
-    assert worth == pytest.approx(6.0, rel=0.08)
+    for dof in (3.0, 12.0):
+        true = 6.0 / rng.chisquare(6.0, size=40_000)
+        measured = true * rng.chisquare(dof, size=40_000) / dof
+        worth = declaration_dof(measured.tolist(), [dof] * 40_000, [1.0] * 40_000)
+        assert worth == pytest.approx(6.0, rel=0.06)
+
+
+def test_a_controller_takes_up_four_tenths_of_an_error_and_bounds_its_weight_by_one() -> None:
+    controller = EwmaController(10.0, 2.0)
+    _, action = controller.update(controller.start(5.0), 11.0)
+    assert action == pytest.approx(5.0 - 0.4 * 1.0 / 2.0)
+    with pytest.raises(LabkitError):
+        EwmaController(10.0, 2.0, 1.05)
+    assert EwmaController(10.0, 2.0, 1.0).weight == 1.0
+
+
+def test_subgroup_limits_lie_on_either_side_of_the_centre() -> None:
+    """Groups of five with mean range 2.326: sigma is one, so three sigma of a mean are 3/sqrt(5)."""
+    groups = [[10.0 + m, 10.0 + m, 10.0 + m, 10.0 + m + 1.163, 10.0 + m - 1.163] for m in (-0.5, 0.0, 0.5)]
+    for chart in (subgroups_by_range(groups)[0],):
+        assert (chart.centre, chart.lower, chart.upper) == pytest.approx(
+            (10.0, 10.0 - 3.0 / 5**0.5, 10.0 + 3.0 / 5**0.5), rel=1e-6
+        )
+    by_deviation = subgroups_by_deviation(groups)[0]
+    spread = 1.163 / 2**0.5
+    half = 3.0 * spread / (0.9400 * 5**0.5)
+    assert (by_deviation.lower, by_deviation.upper) == pytest.approx((10.0 - half, 10.0 + half), rel=1e-4)

@@ -20,6 +20,7 @@ def test_amplitude_fit_and_weight_of_one_fault_have_their_closed_forms() -> None
     assert candidate.amplitude == pytest.approx(3.0, rel=1e-6)
     assert (candidate.low, candidate.high) == pytest.approx((3.0 - 1.959964, 3.0 + 1.959964), rel=1e-5)
     assert candidate.misfit == pytest.approx(chi2.sf(1.5**2, 1), rel=1e-4)
+    assert candidate.significance == pytest.approx(chi2.sf(9.0, 1), rel=1e-3)
     gain = 0.5 * 9.0 - 0.5 * math.log(1 * 2)
     assert candidate.weight == pytest.approx(1.0 / (1.0 + math.exp(-gain)), rel=1e-4)
 
@@ -29,3 +30,11 @@ def test_rivals_share_the_weight_by_their_likelihood() -> None:
     found = diagnose([{"a": 3.0, "b": 1.0}], faults, BASELINE, tolerance=0.0)
     weight = {candidate.fault: candidate.weight for candidate in found.candidates}
     assert weight["first"] / weight["second"] == pytest.approx(math.exp(0.5 * (9.0 - 8.0)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("other", "isolated"), [(2.4, "a"), (2.7, "")])
+def test_an_indicator_stands_alone_while_the_others_pass_their_test_at_one_per_cent(other: float, isolated: str) -> None:
+    """The 99 % point of |z| is 2.576."""
+    found = diagnose([{"a": 9.0, "b": other}], {"wrong": {"b": 1.0}}, BASELINE, tolerance=0.0)
+    assert found.verdict == "unknown"
+    assert found.isolated == isolated

@@ -167,6 +167,19 @@ def test_reference_run_takes_52_minutes_with_its_ramp_just_followed() -> None:
     assert line.zones[:, 0].tolist() == [700.0, 800.0, 800.0, 800.0, 700.0]
 
 
+def test_a_step_that_asks_for_less_shifts_every_zone_by_the_difference() -> None:
+    graded = OXIDE.changed(
+        {
+            "temperature_profile.zones.0.setpoint": 790.0,
+            "temperature_profile.zones.1.setpoint": 810.0,
+            "recipe_steps.0.target_temp_c": 760.0,
+        }
+    )
+    zones = timeline(graded, TUBES["SiO2"]).zones
+    assert zones[0].tolist() == pytest.approx([750.0, 760.0, 770.0])
+    assert zones[3].tolist() == pytest.approx([790.0, 800.0, 810.0])
+
+
 def test_a_ramp_cut_short_is_stretched_until_gas_may_flow() -> None:
     hurried = OXIDE.changed({"recipe_steps.1.duration_s": 300.0})
     line = timeline(hurried, TUBES["SiO2"])
