@@ -59,7 +59,8 @@ def test_signs_are_flipped_wherever_they_stand() -> None:
         "y = a + 0.0 * x",
         "y = a + 0j",
         "y = a * (1.0 - 1e-12)",
-    "y = a + s * rng.standard_normal(n)", "y = max(x, default=-1)",
+        "y = a + s * rng.standard_normal(n)",
+        "y = max(x, default=-1)",
     ],
 )
 def test_what_is_no_physics_is_left_alone(source: str) -> None:

@@ -33,7 +33,9 @@ def test_rivals_share_the_weight_by_their_likelihood() -> None:
 
 
 @pytest.mark.parametrize(("other", "isolated"), [(2.4, "a"), (2.7, "")])
-def test_an_indicator_stands_alone_while_the_others_pass_their_test_at_one_per_cent(other: float, isolated: str) -> None:
+def test_an_indicator_stands_alone_while_the_others_pass_their_test_at_one_per_cent(
+    other: float, isolated: str
+) -> None:
     """The 99 % point of |z| is 2.576."""
     found = diagnose([{"a": 9.0, "b": other}], {"wrong": {"b": 1.0}}, BASELINE, tolerance=0.0)
     assert found.verdict == "unknown"

@@ -26,5 +26,7 @@ class Band:
 def read() -> list[Band]:
     """Every declared band."""
     with Path(__file__).with_name("bands.csv").open(encoding="utf-8", newline="") as file:
-        return [Band(row["path"], row["owner"], row["field"], float(row["low"]), float(row["high"]), row["source"])
-                for row in csv.DictReader(file)]
+        return [
+            Band(row["path"], row["owner"], row["field"], float(row["low"]), float(row["high"]), row["source"])
+            for row in csv.DictReader(file)
+        ]

@@ -11,18 +11,84 @@ from itertools import pairwise
 from tests.mutants.bands import Band
 
 DECLARATIONS = {"knob", "Field", "Limit", "Indicator", "Knob", "FaultMode", "Channel", "Variable", "Finding", "round"}
-STRUCTURE = {"range", "arange", "zeros", "ones", "full", "empty", "reshape", "broadcast_to", "lru_cache", "moveaxis",
-             "islice", "expand_dims", "roll", "spawn", "comb", "integers", "default_rng", "enumerate", "tuple",
-             "isinstance", "pad"}
-STRUCTURAL_WORDS = {"axis", "maxsize", "stacklevel", "decimals", "indent", "ndmin", "maxiter", "max_iterations",
-                    "iterations", "rtol", "atol", "tol", "xtol", "ftol", "gtol", "rel", "abs", "tolerance", "dims",
-                    "shape", "n", "num", "count", "samples", "seed", "repeat", "order_by", "diff_step", "max_nfev",
-                    "version", "digits", "default"}
+STRUCTURE = {
+    "range",
+    "arange",
+    "zeros",
+    "ones",
+    "full",
+    "empty",
+    "reshape",
+    "broadcast_to",
+    "lru_cache",
+    "moveaxis",
+    "islice",
+    "expand_dims",
+    "roll",
+    "spawn",
+    "comb",
+    "integers",
+    "default_rng",
+    "enumerate",
+    "tuple",
+    "isinstance",
+    "pad",
+}
+STRUCTURAL_WORDS = {
+    "axis",
+    "maxsize",
+    "stacklevel",
+    "decimals",
+    "indent",
+    "ndmin",
+    "maxiter",
+    "max_iterations",
+    "iterations",
+    "rtol",
+    "atol",
+    "tol",
+    "xtol",
+    "ftol",
+    "gtol",
+    "rel",
+    "abs",
+    "tolerance",
+    "dims",
+    "shape",
+    "n",
+    "num",
+    "count",
+    "samples",
+    "seed",
+    "repeat",
+    "order_by",
+    "diff_step",
+    "max_nfev",
+    "version",
+    "digits",
+    "default",
+}
 COUNTS = {"runs", "count", "samples", "number", "points", "size", "length", "wafers", "slots", "sites", "n"}
 GUARDS = {"clip", "maximum", "minimum", "max", "min", "where", "isclose"}
 SYMMETRIC_DRAWS = ("standard_normal", "noise", "_errors(")
-TOLERANCE_NAMES = ("tolerance", "rounding", "epsilon", "tiny", "max_iterations", "iterations", "steps", "points",
-                   "cells", "samples", "knots", "nodes", "substeps", "grid", "guess", "slack")
+TOLERANCE_NAMES = (
+    "tolerance",
+    "rounding",
+    "epsilon",
+    "tiny",
+    "max_iterations",
+    "iterations",
+    "steps",
+    "points",
+    "cells",
+    "samples",
+    "knots",
+    "nodes",
+    "substeps",
+    "grid",
+    "guess",
+    "slack",
+)
 
 
 @dataclass(frozen=True)
@@ -68,7 +134,8 @@ def mutations(path: str, source: bytes, bands: list[Band]) -> tuple[list[Mutatio
             for value in _moved(float(node.value), [b for b in bands if b.covers(path, site.owner, site.field)]):
                 place(start, end, value, node.lineno)
         elif isinstance(node, ast.BinOp | ast.AugAssign | ast.UnaryOp) and isinstance(
-                node.op, ast.Add | ast.Sub | ast.USub):
+            node.op, ast.Add | ast.Sub | ast.USub
+        ):
             reason = site.exempt_sign()
             if reason:
                 exempt[reason] += 1
@@ -127,8 +194,15 @@ class _Site:
         """Why this number is no physics, or None."""
         if self.node.value == 0:  # type: ignore[attr-defined]
             return "zero has no tenth"
-        return (self._structure() or self._unit_of_a_sign() or self._named_tolerance() or self._count() or self._guard()
-                or self._enclosing(ast.JoinedStr, "formatting") or self._enclosing(ast.Raise, "error message"))
+        return (
+            self._structure()
+            or self._unit_of_a_sign()
+            or self._named_tolerance()
+            or self._count()
+            or self._guard()
+            or self._enclosing(ast.JoinedStr, "formatting")
+            or self._enclosing(ast.Raise, "error message")
+        )
 
     def exempt_sign(self) -> str | None:
         """Why this sign is no physics, or None."""
@@ -171,8 +245,10 @@ class _Site:
                     return "declaration, judged by the process contract"
                 if name in STRUCTURE and inner is not outer.func:
                     return "shape, count or seed"
-            if isinstance(outer, ast.AnnAssign | ast.FunctionDef) and inner in (getattr(outer, "annotation", None),
-                                                                               getattr(outer, "returns", None)):
+            if isinstance(outer, ast.AnnAssign | ast.FunctionDef) and inner in (
+                getattr(outer, "annotation", None),
+                getattr(outer, "returns", None),
+            ):
                 return "annotation"
         return None
 
@@ -191,8 +267,9 @@ class _Site:
             target = local[-1].targets[0] if isinstance(local[-1], ast.Assign) else local[-1].target
             words += f" {getattr(target, 'id', '')}".lower()
         module_level = any(isinstance(a, ast.Assign | ast.AnnAssign) for a in self.ancestors[1:2])
-        if (module_level or local) and any(word in words.split() or word in words.replace("_", " ").split()
-                                           for word in TOLERANCE_NAMES):
+        if (module_level or local) and any(
+            word in words.split() or word in words.replace("_", " ").split() for word in TOLERANCE_NAMES
+        ):
             return "numerical resolution by name"
         return None
 

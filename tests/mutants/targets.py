@@ -27,8 +27,12 @@ NOT_PHYSICS = {
 
 def sources(root: Path, within: str | None) -> list[str]:
     """Files below *root* to mutate, relative to it; only those whose path starts with *within*, where given."""
-    found = [path.relative_to(root).as_posix() for folder in FOLDERS for path in sorted((root / folder).rglob("*.py"))
-             if path.name != "__init__.py" and path.name not in NOT_PHYSICS]
+    found = [
+        path.relative_to(root).as_posix()
+        for folder in FOLDERS
+        for path in sorted((root / folder).rglob("*.py"))
+        if path.name != "__init__.py" and path.name not in NOT_PHYSICS
+    ]
     return [path for path in found if within is None or path.startswith(within)]
 
 
