@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from labkit.control.baseline import Baseline
+from labkit.control.capability import MOVING_RANGE_EFFICIENCY, capability
 from labkit.control.charts import EwmaChart, subgroups_by_deviation, subgroups_by_range
+from labkit.control.cusum import Cusum
 from labkit.control.moderation import declaration_dof
 from labkit.control.run_length import cusum_average_run_length, cusum_interval, ewma_average_run_length
 from labkit.control.run_to_run import EwmaController
@@ -106,3 +109,29 @@ def test_subgroup_limits_lie_on_either_side_of_the_centre() -> None:
     spread = 1.163 / 2**0.5
     half = 3.0 * spread / (0.9400 * 5**0.5)
     assert (by_deviation.lower, by_deviation.upper) == pytest.approx((10.0 - half, 10.0 + half), rel=1e-4)
+
+
+def test_within_its_deadband_a_controller_leaves_the_action_alone() -> None:
+    controller = EwmaController(10.0, 2.0, 1.0, deadband=0.5)
+    for measurement, action in ((10.4, 5.0), (9.6, 5.0), (10.6, 4.7), (9.4, 5.3)):
+        assert controller.update(controller.start(5.0), measurement)[1] == pytest.approx(action)
+
+
+def test_runs_without_measurement_count_towards_a_change_on_either_side() -> None:
+    chart = Cusum(0.5, 5.0)
+    for side in (1.0, -1.0):
+        state, _ = chart.update(chart.start(), 3.0 * side)
+        state, _ = chart.update(state, math.nan)
+        assert (state.high_runs, state.low_runs) == ((2, 0) if side > 0 else (0, 2))
+        assert state.runs == 2
+
+
+def test_interval_of_capability_has_the_degrees_of_freedom_of_ten_moving_ranges() -> None:
+    values = [10.0, 10.4, 9.7, 10.1, 10.6, 9.9, 10.2, 9.5, 10.3, 10.0, 9.8]
+    found = capability(values, lower=8.0, upper=12.0)
+    dof = 10.0 * MOVING_RANGE_EFFICIENCY
+    assert found.cp.low / found.cp.value == pytest.approx((chi2.ppf(0.025, dof) / dof) ** 0.5, rel=1e-6)
+    half = 1.959964 * (1.0 / 99.0 + found.cpk.value**2 / (2.0 * dof)) ** 0.5
+    assert found.cpk.high - found.cpk.value == pytest.approx(half, rel=1e-6)
+    overall = 1.959964 * (1.0 / 99.0 + found.ppk.value**2 / 20.0) ** 0.5
+    assert found.ppk.value - found.ppk.low == pytest.approx(overall, rel=1e-6)

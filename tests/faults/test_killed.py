@@ -38,7 +38,8 @@ import labkit
 from labkit.runs import execute
 def stop(*given, **named):
     os.kill(os.getpid(), signal.SIGKILL)
-name = {"predicting": "predict", "starting": "carry_out", "judging": "judge", "committing": "_commit"}[arguments[1]]
+name = {"predicting": "check", "starting": "carry_out", "judging": "judge", "committing": "_commit"}[arguments[1]]
+getattr(execute, name)
 setattr(execute, name, stop)
 lab = labkit.open(arguments[0])
 lab.execute(lab.process("cvd").example_recipes()[0], tool="TUBE", progress=False)

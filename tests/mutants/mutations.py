@@ -88,6 +88,9 @@ TOLERANCE_NAMES = (
     "grid",
     "guess",
     "slack",
+    "switch",
+    "overflow",
+    "negligible",
 )
 
 

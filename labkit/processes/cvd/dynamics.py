@@ -29,6 +29,9 @@ from labkit.processes.cvd.timeline import furnace_rates
 from labkit.processes.cvd.vacuum import VacuumTrace, background_flow, run_vacuum, valve_opening
 from labkit.processes.cvd.wafer_stack import radial_profile
 
+_NEGLIGIBLE = 1e-3
+"""Share of the greatest flow or pressure below which a sample is taken to be without process gas."""
+
 
 @dataclass(frozen=True)
 class RunScatter:
@@ -212,11 +215,11 @@ class TubeTwin:
     def _deposit(self) -> _Deposit:
         batch, vacuum = self._batch, self._vacuum
         total = np.sum(np.stack(list(self._true_flows.values())), axis=0)
-        steady = total > 1e-3 * total.max()
+        steady = total > _NEGLIGIBLE * total.max()
         last = np.maximum.accumulate(np.where(steady, np.arange(total.size), -1))
         share = np.clip(1.0 - self._background / np.clip(vacuum.throughput, 1e-300, None), 0.0, 1.0)
         pressure = vacuum.pressure * share
-        rows = np.nonzero((last >= 0) & (pressure > 1e-3 * batch.pressure.max()) & (vacuum.throughput > 0.0))[0]
+        rows = np.nonzero((last >= 0) & (pressure > _NEGLIGIBLE * batch.pressure.max()) & (vacuum.throughput > 0.0))[0]
         expansion = self._expansion[batch.timeline.step[last[rows]]]
         through = vacuum.throughput[rows] * share[rows] / (1.0 + expansion)
         flows = {

@@ -14,9 +14,6 @@ from pydantic import Field, model_validator
 from labkit.core.process import Condition, FaultMode
 from labkit.core.recipe import knob
 
-ZONES = (1, 2, 3)
-"""Heater zones from the gas inlet to the pump end."""
-
 
 @dataclass(frozen=True)
 class TubeFurnace:

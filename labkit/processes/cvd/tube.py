@@ -24,6 +24,7 @@ _STRIDE = 0.9
 _TOLERANCE = 1e-12
 _ROUNDING = 1e-15
 _ITERATIONS = 250
+_OVERFLOW = 600.0
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,8 @@ def _face_weights(moles: Array, conductance: Array, spacing: Array) -> tuple[Arr
     flow = moles[:, :-1]
     exchange = conductance[:, None] / spacing[None, :]
     peclet = flow / xp.clip(exchange, 1e-300, None)
-    decay = xp.exp(-xp.clip(peclet, 0.0, 600.0))
-    right = flow * decay / -xp.expm1(-xp.clip(peclet, 1e-12, 600.0))
+    decay = xp.exp(-xp.clip(peclet, 0.0, _OVERFLOW))
+    right = flow * decay / -xp.expm1(-xp.clip(peclet, 1e-12, _OVERFLOW))
     return flow + right, right
 
 

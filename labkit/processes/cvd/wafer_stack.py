@@ -13,7 +13,7 @@ from __future__ import annotations
 from labkit.core.arrays import Array, namespace
 
 _TOLERANCE = 1e-18
-_LARGE = 15.0
+_SWITCH = 15.0
 
 
 def thiele_modulus(rate_slope: Array, radius: float, diffusivity: Array, gap: float) -> Array:
@@ -34,7 +34,7 @@ def bessel_i1_scaled(x: Array) -> Array:
 
 def _bessel_scaled(x: Array, order: int) -> Array:
     xp = namespace(x)
-    small = xp.clip(x, 0.0, _LARGE)
+    small = xp.clip(x, 0.0, _SWITCH)
     term = xp.ones_like(small) if order == 0 else 0.5 * small
     series = term
     quarter = 0.25 * small * small
@@ -45,14 +45,14 @@ def _bessel_scaled(x: Array, order: int) -> Array:
         bound *= largest / (k * (k + order))
         term = term * quarter / (k * (k + order))
         series = series + term
-    large = xp.clip(x, _LARGE, None)
+    large = xp.clip(x, _SWITCH, None)
     tail = xp.ones_like(large)
     term = tail
     for k in range(1, 12):
         term = term * ((2 * k - 1) ** 2 - 4 * order * order) / (8.0 * k * large)
         tail = tail + term
     asymptotic = tail / xp.sqrt(2.0 * xp.pi * large)
-    return xp.where(x <= _LARGE, series * xp.exp(-small), asymptotic)
+    return xp.where(x <= _SWITCH, series * xp.exp(-small), asymptotic)
 
 
 def radial_profile(modulus: Array, relative_radius: Array) -> Array:

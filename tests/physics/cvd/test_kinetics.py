@@ -64,6 +64,19 @@ def test_polysilicon_rate_doubles_when_silane_pressure_is_quadrupled(law: RateLa
     assert fast / slow == pytest.approx(2.0, rel=1e-6)
 
 
+@pytest.mark.parametrize("law", [POLY_SI_KUEHNE, POLY_SI_APPARENT], ids=lambda law: law.name)
+def test_polysilicon_law_is_the_middle_of_the_quoted_rates_at_the_middle_of_the_quoted_pressures(law: RateLaw) -> None:
+    rate = law.growth(law.flux(np.array(893.15), {"SiH4": np.array(0.225 * 133.322)}))
+    assert float(rate) == pytest.approx(10.0, rel=0.005)
+
+
+def test_half_order_gives_way_to_first_at_a_ten_thousandth_of_the_reference_pressure() -> None:
+    """There both asymptotes meet: below it the rate is that at the meeting point times what is left of the pressure."""
+    meeting = 1e-4 * 0.225 * TORR
+    below, above = POLY_SI_KUEHNE.flux(np.array(893.15), {"SiH4": np.array([1e-4 * meeting, 1e4 * meeting])})
+    assert below / above == pytest.approx(1e-4 / 1e4**0.5, rel=1e-5)
+
+
 def test_a_surface_short_of_silane_takes_what_arrives() -> None:
     slow, fast = POLY_SI_KUEHNE.flux(np.array(893.15), {"SiH4": np.array([1e-9, 2e-9])})
     assert fast / slow == pytest.approx(2.0, rel=1e-6)

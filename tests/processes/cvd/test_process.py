@@ -228,6 +228,7 @@ def test_a_single_wafer_may_be_run() -> None:
 
 def test_reference_run_shows_the_figures_of_its_tube() -> None:
     telemetry = recorded(TubeTwin(OXIDE, WAFERS, repeatability=QUIET))  # type: ignore[arg-type]
+    assert float(telemetry["throttle_valve_pct"][500]) == 100.0
     first_second = 80.0 * (1.0 - 1.5 * (1.0 - np.exp(-1.0 / 1.5)))
     assert float(telemetry["gas_flow_SiH4_sccm"][1020]) == pytest.approx(first_second, rel=0.02)
     cooled = telemetry["temperature_zone_2_c"]
