@@ -216,6 +216,8 @@ class _Site:
             return "adds zero for the shape or type"
         if _almost_one(node):
             return "guard against division by zero or rounding"
+        if any(isinstance(p, ast.Call) and _name(p.func) == "perf_counter" for p in parts):
+            return "wall clock"
         if isinstance(node, ast.BinOp) and any(name in ast.unparse(node.right) for name in SYMMETRIC_DRAWS):
             return "sign of a symmetric draw: the same in law"
         if any(isinstance(p, texts) or (isinstance(p, ast.Constant) and isinstance(p.value, str)) for p in parts):
