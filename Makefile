@@ -1,6 +1,7 @@
 # Works with GNU make 3.81 and later, on Linux and macOS. Everything runs from .venv, built from requirements.lock.
 PYTHON ?= python3
 UV ?= uv
+SUITE ?= foundation jobs
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.from-lock
@@ -36,10 +37,10 @@ test: lint ## everything but soak, mutants and bench
 mutants: $(STAMP) ## how many wrong constants and flipped signs the tests notice (at least 90 %)
 	$(BIN)/python -m tests.mutants
 
-bench: $(STAMP) ## measured figures against those asked for
-	$(BIN)/labkit bench foundation --json
+bench: $(STAMP) ## measured figures against those asked for; one suite: make bench SUITE=jobs
+	@for suite in $(SUITE); do $(BIN)/labkit bench $$suite --json || exit 1; done
 
-soak: $(STAMP) ## the long tests
+soak: $(STAMP) ## the long tests: a process killed at every crash point, 300 runs under random kills
 	$(BIN)/python -m pytest -m soak
 
 lock: ## resolve requirements.lock anew (needs uv); CUDA and torch stay out of it

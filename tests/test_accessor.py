@@ -43,3 +43,25 @@ def test_the_accessor_rests_on_the_core_alone() -> None:
     assert ours
     assert all(name.startswith("labkit.core.") for name in ours)
     assert labkit.accessor.LabAccessor is type(xr.Dataset().lab)
+
+
+def test_a_tree_says_what_all_its_nodes_rest_on_once() -> None:
+    first, second = (
+        process.simulate(recipe, process.incoming_wafers(recipe))
+        for process in map(registry.process, CHAPTERS[:2])
+        for recipe in process.example_recipes()[:1]
+    )
+    notes = xr.Dataset({"a": ("n", [1.0])})
+    tree = xr.DataTree.from_dict({"/one": first, "/one/again": first, "/two": second, "/notes": notes})
+    lines = tree.lab.cite().splitlines()
+    assert sorted(lines) == sorted({*first.lab.cite().splitlines(), *second.lab.cite().splitlines()})
+    assert set(tree.lab.caveats) == {*first.lab.caveats, *second.lab.caveats}
+    assert len(set(tree.lab.caveats)) == len(tree.lab.caveats)
+    assert repr(tree.lab) == f"<labkit results of {', '.join(CHAPTERS[:2])}, {len(tree.lab.caveats)} caveats>"
+    assert tree["/two"].lab.cite() == second.lab.cite()
+
+
+def test_a_tree_without_results_rests_on_nothing() -> None:
+    bare = xr.DataTree.from_dict({"/notes": xr.Dataset({"a": ("n", [1.0])})})
+    assert (bare.lab.cite(), bare.lab.caveats) == ("", ())
+    assert repr(bare.lab) == "<labkit results of unknown process, 0 caveats>"

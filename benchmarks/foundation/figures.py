@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from catalogue import million_runs, run_folders
 from diagnosis import diagnosis_figures
+from physics_clock import PhysicsClock
 from workload import one_millisecond
 
 import labkit
@@ -55,14 +58,14 @@ def import_time() -> list[Row]:
 
 def engine_overhead() -> list[Row]:
     """A run from start to catalogue commit, less the physics it contains (prediction, twin, metrology, indicators)."""
-    with tempfile.TemporaryDirectory() as folder, labkit.open(Path(folder) / "lab") as lab:
+    with tempfile.TemporaryDirectory() as folder, _tools_inside(), labkit.open(Path(folder) / "lab") as lab:
         recipe = lab.process("cvd").example_recipes()[0]
         lab.save_recipe(recipe)
         lab.add_tool("TUBE", "cvd", seed=1)
         for _ in range(10):
             lab.execute(recipe, tool="TUBE", lot=None, progress=False)
         lab.qualify("TUBE", [r["id"] for r in lab.runs(limit=10)])
-        clock = _PhysicsClock(registry.process("cvd"))
+        clock = PhysicsClock(registry.process("cvd"))
         overheads, totals = [], []
         with clock:
             for n in range(15):
@@ -83,58 +86,15 @@ def engine_overhead() -> list[Row]:
     ]
 
 
-class _PhysicsClock:
-    """Sums the time spent inside a process's physics while active; nested calls count once."""
-
-    METHODS = ("simulate", "summarise", "measure", "twin", "findings", "incoming_wafers", "knobs", "targets")
-
-    def __init__(self, process: Any) -> None:
-        self.kind, self.spent, self._depth = type(process), 0.0, 0
-
-    def __enter__(self) -> None:
-        self._original = {name: getattr(self.kind, name) for name in self.METHODS}
-        for name, method in self._original.items():
-            setattr(self.kind, name, self._timed(method))
-
-    def __exit__(self, *_: object) -> None:
-        for name, method in self._original.items():
-            setattr(self.kind, name, method)
-
-    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(process: Any, *args: Any, **options: Any) -> Any:
-            if self._depth:
-                return method(process, *args, **options)
-            self._depth += 1
-            began = time.perf_counter()
-            try:
-                found = method(process, *args, **options)
-            finally:
-                self._depth -= 1
-                self.spent += time.perf_counter() - began
-            return _TimedTwin(found, self) if method.__name__ == "twin" else found
-
-        return timed
-
-
-class _TimedTwin:
-    """A twin whose steps count as physics."""
-
-    def __init__(self, twin: Any, clock: _PhysicsClock) -> None:
-        self._twin, self._clock = twin, clock
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._twin, name)
-        if not callable(found):
-            return found
-
-        def timed(*args: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return found(*args)
-            finally:
-                self._clock.spent += time.perf_counter() - began
-
-        return timed
+@contextmanager
+def _tools_inside() -> Iterator[None]:
+    """Let tools live in this process, so that their physics can be told apart from everything else."""
+    before = os.environ.get("LABKIT_TOOLS")
+    os.environ["LABKIT_TOOLS"] = "inside"
+    try:
+        yield
+    finally:
+        os.environ.pop("LABKIT_TOOLS") if before is None else os.environ.update(LABKIT_TOOLS=before)
 
 
 def tube_speed() -> list[Row]:
@@ -152,8 +112,8 @@ def tube_speed() -> list[Row]:
         await tool.start(f"run-{run}", recipe.content_hash, run)
         last = 0.0
         async for block in tool.telemetry():
-            last = float(block["time"][-1])
-        await tool.unload()
+            last = float(block.telemetry["time"][-1])
+        await tool.unload(f"run-{run}")
         return last / (time.perf_counter() - began)
 
     rates = [wait(once(run)) for run in range(1, 12)]

@@ -12,17 +12,18 @@ from labkit.cli.output import console, emit, facts, number, table
 from labkit.core.errors import LabkitError
 from labkit.core.resources import resource
 from labkit.core.tool import Fault
-from labkit.lab import Lab, Run, load_recipe
+from labkit.lab import Job, Lab, Run, load_recipe
 from labkit.lab import open as open_lab
 
-TOOL, FAULT_MODE, DRIFT_PER_BATCH = "TUBE-1", "sih4_mfc", 0.01
+TOOL, HEALTHY_TOOL = TOOLS = ("TUBE-1", "TUBE-2")
+FAULT_MODE, DRIFT_PER_BATCH = "sih4_mfc", 0.01
 TOO_HOT_C = 825.0
 EXAMPLES = ("lpcvd_sio2_100nm", "pecvd_si3n4_50nm", "mocvd_gan_2um")
 WATCHED = "thickness_mean_nm"
 
 
 def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report: bool, as_json: bool) -> None:
-    """Make a lab in *folder* and play the whole story in it.
+    """Make a lab in *folder* and play the whole story in it: two tubes side by side, one of them drifting.
 
     Raises
     ------
@@ -38,11 +39,13 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
             lab.save_recipe(recipe)
         if not as_json:
             _introduce(lab, recipes)
-        lab.add_tool(TOOL, "cvd", seed=seed)
+        for number, tool in enumerate(TOOLS):
+            lab.add_tool(tool, "cvd", seed=seed + 1000 * number)
         lab.tool(TOOL).inject(
             Fault(mode=FAULT_MODE, per_run=-DRIFT_PER_BATCH, magnitude=-DRIFT_PER_BATCH, first_run=fault_batch)
         )
-        done = _batches(lab, recipes[0], batches, quiet=as_json)
+        ran = _batches(lab, recipes[0], batches, quiet=as_json)
+        done = ran[TOOL]
         window = _process_window(lab, quiet=as_json)
         refused = _refused(lab, recipes[0], quiet=as_json)
         html = None
@@ -55,6 +58,7 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
             "baseline_from": lab.settings.baseline_runs,
             "drift_from_batch": fault_batch,
             **found,
+            "false_alarms": sum(run.verdict != "pass" for run in ran[HEALTHY_TOOL]),
             **window,
             "refused_run": refused.id,
             "report": str(html) if html else None,
@@ -69,6 +73,7 @@ def run_demo(folder: Path, *, batches: int, fault_batch: int, seed: int, report:
             {
                 "drift injected": f"SiH4 flow, {-100 * DRIFT_PER_BATCH:+.0f} % per batch from batch {fault_batch}",
                 "found": found["found"],
+                f"beside it, on {HEALTHY_TOOL}": _healthy(ran[HEALTHY_TOOL]),
                 "report": str(html) if html else "not written",
                 "look closer": f"labkit --lab {folder} show {done[-1].seq}   ·   labkit --lab {folder} runs",
                 "took": f"{summary['seconds']} s",
@@ -95,18 +100,34 @@ def _introduce(lab: Lab, recipes: list[Any]) -> None:
     )
 
 
-def _batches(lab: Lab, recipe: Any, batches: int, *, quiet: bool) -> list[Run]:
-    done: list[Run] = []
+def _batches(lab: Lab, recipe: Any, batches: int, *, quiet: bool) -> dict[str, list[Run]]:
+    """Hand all batches in on both tubes and watch them run side by side; the first ten freeze each tube's baseline."""
+    first = lab.settings.baseline_runs
+    done: dict[str, list[Run]] = {tool: [] for tool in TOOLS}
     with _progress(quiet) as bar:
-        task = bar.add_task("batches on TUBE-1", total=batches, note="")
-        for batch in range(1, batches + 1):
-            run = lab.execute(recipe, tool=TOOL, lot=f"LOT-{batch:03d}", product="GATE-SPACER", progress=False)
-            done.append(run)
-            if batch == lab.settings.baseline_runs:
-                lab.qualify(TOOL, runs=[r.id for r in done])
-            note = run.judgement.headline if run.judgement is not None else run.state
-            bar.update(task, advance=1, note=f"{run.measured[WATCHED]:.2f} nm · {note}"[:48])
+        tasks = {tool: bar.add_task(f"batches on {tool}", total=batches, note="") for tool in TOOLS}
+        for numbers in (range(1, first + 1), range(first + 1, batches + 1)):
+            waiting = {tool: [_hand_in(lab, recipe, tool, number) for number in numbers] for tool in TOOLS}
+            while any(waiting.values()):
+                for tool, jobs in waiting.items():
+                    while jobs and jobs[0].done:
+                        run = jobs.pop(0).run
+                        done[tool].append(run)
+                        bar.update(tasks[tool], advance=1, note=_noted(run))
+                time.sleep(0.05)
+            if numbers.start == 1:
+                for tool in TOOLS:
+                    lab.qualify(tool, runs=[run.id for run in done[tool]])
     return done
+
+
+def _hand_in(lab: Lab, recipe: Any, tool: str, number: int) -> Job:
+    return lab.submit(recipe, tool=tool, lot=f"LOT-{'AB'[TOOLS.index(tool)]}{number:03d}", product="GATE-SPACER")
+
+
+def _noted(run: Run) -> str:
+    headline = run.judgement.headline if run.judgement is not None else run.state
+    return f"{run.measured.get(WATCHED, float('nan')):.2f} nm · {headline}"[:48]
 
 
 def _process_window(lab: Lab, *, quiet: bool) -> dict[str, Any]:
@@ -117,7 +138,7 @@ def _process_window(lab: Lab, *, quiet: bool) -> dict[str, Any]:
     fem = focus_exposure_matrix(recipe)
     window = process_window(fem)
     wanted = ("best_dose", "best_focus", "exposure_latitude", "depth_of_focus")
-    shown = {name: (float(window[name]), str(window[name].attrs["units"])) for name in wanted}
+    shown = {name: (round(float(window[name]), 9) + 0.0, str(window[name].attrs["units"])) for name in wanted}
     if not quiet:
         facts(
             f"Focus–exposure matrix of {recipe.name}, {fem.sizes['focus']} × {fem.sizes['dose']}",
@@ -173,6 +194,11 @@ def _finding(done: list[Run], fault_batch: int) -> dict[str, Any]:
                 "found": f"batch {batch}: {run.judgement.headline}",
             }
     return {"alarm_batch": None, "cause": None, "delay_batches": None, "found": "nothing was found"}
+
+
+def _healthy(runs: list[Run]) -> str:
+    flagged = [run.seq for run in runs if run.verdict != "pass"]
+    return f"{len(runs)} batches, " + (f"runs {flagged} flagged" if flagged else "none flagged")
 
 
 def _closing_table(done: list[Run]) -> None:

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from labkit.cli import jobs, plans
+from labkit.cli.lab_commands import lab
+from labkit.cli.tools import tool
 from labkit.core.errors import LabkitError
 from labkit.runs.lifecycle import RunState
 
@@ -205,6 +208,10 @@ def restore(archive: Path, folder: Path) -> None:
         click.echo(str(lab.folder))
 
 
+for _command in (*jobs.COMMANDS, *plans.COMMANDS, tool, lab):
+    cli.add_command(_command)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run a command; a user's mistake is one line and exit status 1 or 2, never a traceback."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -214,8 +221,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _guarded(command: Callable[[], Any]) -> int:
-    from labkit.cli.output import complain
-
     try:
         result = command()
         sys.stdout.flush()
@@ -224,24 +229,31 @@ def _guarded(command: Callable[[], Any]) -> int:
     except click.ClickException as error:
         where = getattr(error, "ctx", None)
         hint = f" (see {where.command_path} --help)" if where is not None else ""
-        complain(error.format_message() + hint)
+        _complain(error.format_message() + hint)
         return 2
     except LabkitError as error:
-        complain(str(error))
+        _complain(str(error))
         return 1
     except (KeyboardInterrupt, click.Abort):
-        complain("interrupted")
+        _complain("interrupted")
         return 130
     except OSError as error:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             return 0
-        complain(f"{str(error.filename or 'output')[:200]}: {error.strerror or error}")
+        _complain(f"{str(error.filename or 'output')[:200]}: {error.strerror or error}")
         return 1
     except Exception as error:
         if os.environ.get("LABKIT_DEBUG"):
             raise
-        complain(f"internal error: {type(error).__name__}: {error} (LABKIT_DEBUG=1 shows where; please report it)")
+        _complain(f"internal error: {type(error).__name__}: {error} (LABKIT_DEBUG=1 shows where; please report it)")
         return 70
     return result if isinstance(result, int) else 0
+
+
+def _complain(message: str) -> None:
+    """Say what was wrong; what paints it is loaded only now, so that a stop at a tool waits for nothing."""
+    from labkit.cli.output import complain
+
+    complain(message)

@@ -91,6 +91,10 @@ class ToolError(LabkitError):
     """A tool refused or could not do what it was asked."""
 
 
+class ToolBusy(ToolError):
+    """Another run holds the tool: wait for its end."""
+
+
 class StoreError(LabkitError):
     """The catalogue, a run folder or an artifact cannot be read or written."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -34,6 +34,23 @@ class Settings(BaseModel):
     baseline_runs: int = Field(10, ge=5, le=1000, description="Runs that a baseline is frozen from")
     telemetry_block: int = Field(
         600, ge=1, le=1_000_000, description="Samples per telemetry block from a simulated tool"
+    )
+    tools: Literal["process", "inside"] = Field(
+        "process", description="Where simulated tools live: each in a process of its own, or inside the caller's"
+    )
+    worker_slots: int = Field(4, ge=1, le=256, description="Runs that one worker carries out at a time")
+    worker_idle_s: float = Field(60.0, ge=0.0, le=1e7, description="A worker without work ends after this time, s")
+    queue_limits: dict[str, int] = Field(
+        default_factory=dict, description="Most runs at a time by queue (a process's name); queues not named: no limit"
+    )
+    gpus: float = Field(0.0, ge=0.0, le=64.0, description="GPUs that a worker may share out among its jobs")
+    soft_limit_s: float = Field(7_200.0, gt=0.0, le=1e8, description="A run that takes longer is announced as late, s")
+    hard_limit_s: float = Field(10_800.0, gt=0.0, le=1e8, description="A run that takes longer is stopped, s")
+    stale_s: float = Field(
+        30.0, gt=0.0, le=1e6, description="A tool that delivers nothing new for so long is unsafe and is stopped, s"
+    )
+    lost_s: float = Field(
+        15.0, gt=0.5, le=1e6, description="A worker on another machine not heard of for so long is lost, s"
     )
 
 

@@ -1,26 +1,33 @@
-"""The simulated tool: runs any chapter's twin, with seed, noise, wear and faults on demand."""
+"""The simulated tool: equipment that runs any chapter's twin, with seed, noise, wear and faults on demand."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-import numpy as np
 import xarray as xr
 
-from labkit.core.errors import Corrupted, ToolError
-from labkit.core.process import Condition, Process, Telemetry, Twin
+from labkit.core.errors import ToolError
+from labkit.core.process import Condition, Process
 from labkit.core.recipe import Recipe
-from labkit.core.tool import Fault, ToolState, ToolStatus
+from labkit.core.tool import Clock, LedgerState, ToolState
+from labkit.devices.clock import Pace
+from labkit.devices.equipment import Equipment, can_run, require_process, stream
+from labkit.devices.execution import Execution
+from labkit.devices.hosting import hold_folder
+from labkit.devices.kept_runs import KeptRuns
+from labkit.devices.ledger import Ledger
+from labkit.devices.reporting import Reporting
+from labkit.devices.truth import TruthLog
+from labkit.devices.upkeep import Upkeep
 
 _RUN_STREAM, _METROLOGY_STREAM = 1, 2
 
 
-class SimulatedTool:
-    """A tool that exists only as physics.
+class SimulatedTool(Reporting, Upkeep, KeptRuns):
+    """A tool that exists only as physics. Its runs go on by themselves once started, in a thread of their own.
 
     Parameters
     ----------
@@ -32,10 +39,21 @@ class SimulatedTool:
         Fixes every noise sample of every run this tool will ever make.
     condition : Condition, optional
         How this tool departs from nominal from the day it was installed (chamber matching).
-    memory : Path, optional
-        File in which the tool keeps its own run count, faults and ground truth; without it they live in this object.
+    folder : Path, optional
+        Folder of its ledger and ground truth; without it they live in this object. One host at a time has it.
     block : int
         Telemetry samples per block.
+    clock : Clock
+        How its time passes.
+    crash : callable, optional
+        What an injected crash does to the process; by default it only takes this tool's power.
+
+    Raises
+    ------
+    ToolError
+        If another host has the folder.
+    Corrupted
+        If the ledger is damaged.
     """
 
     def __init__(
@@ -45,74 +63,162 @@ class SimulatedTool:
         *,
         seed: int = 0,
         condition: Condition | None = None,
-        memory: Path | None = None,
+        folder: Path | None = None,
         block: int = 600,
+        clock: Clock = Clock(),  # noqa: B008 - frozen
+        crash: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.process = process.name
-        self._chapter = process
         self.seed = seed
-        self._condition = condition or process.condition_type()
-        self._memory = memory
+        self._chapter = process
         self._block = block
-        self._state = ToolState.DISCONNECTED
+        self._clock = clock
+        self._crash = crash
+        self._guard = threading.RLock()
+        self._connected = False
+        self._state = ToolState.IDLE
         self._recipe: Recipe | None = None
         self._wafer: xr.Dataset | None = None
-        self._twin: Twin | None = None
-        self._run_id: str | None = None
-        self._fence = 0
-        self._latched = False
-        self._resumed = asyncio.Event()
-        self._run_count = 0
-        self._faults: list[Fault] = []
-        self._truth: dict[str, dict[str, Any]] = {}
-        self._recall()
+        self._execution: Execution | None = None
+        self._stops = 0
+        self._lock = None if folder is None else hold_folder(folder)
+        self._closed = False
+        try:
+            self._open(folder, condition or process.condition_type())
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _open(self, folder: Path | None, installed: Condition) -> None:
+        super().__init__(self.name, Ledger(None if folder is None else folder / "ledger.db"))
+        try:
+            memory = self._ledger.memory()
+            self._latched = memory.latched
+            self._equipment = Equipment(self._chapter, installed, memory)
+            self._truth = TruthLog(None if folder is None else folder / "truth.jsonl")
+            self._ledger.interrupt("the tool lost its host while it ran; what the wafers are is not known")
+        except BaseException:
+            self._ledger.close()
+            raise
 
     def __repr__(self) -> str:
-        return f"<simulated tool {self.name} ({self.process}): {self._state}, {self._run_count} runs>"
+        return f"<simulated tool {self.name} ({self.process})>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End a run in progress safely, and give the folder back; once more does nothing."""
+        if self._closed:
+            return
+        execution = self._execution
+        try:
+            if self.running:
+                self.stop_now(reason="its host was closed")
+        finally:
+            self._closed = True
+            if execution is not None:
+                execution.abandon()
+                execution.join()
+            self._ledger.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
 
     async def connect(self) -> None:
-        """Make the tool ready; a latched emergency stop stays latched."""
-        if self._state is ToolState.DISCONNECTED:
-            self._state = ToolState.EMERGENCY if self._latched else ToolState.IDLE
+        """Take hold of the tool; a latched emergency stop stays latched."""
+        self._connected = True
 
     async def disconnect(self) -> None:
-        """Let go of the tool; refused while it runs."""
-        if self._state in (ToolState.RUNNING, ToolState.PAUSED):
-            raise ToolError(f"{self.name} is running {self._run_id}", fix="stop it first")
-        self._state = ToolState.DISCONNECTED
+        """Let go of the tool; a run in progress goes on."""
+        self._connected = False
 
     async def configure(self, recipe: Recipe) -> None:
-        """Load *recipe*; refused while running, latched, or if the process differs."""
-        if self._state not in (ToolState.IDLE, ToolState.CONFIGURED, ToolState.DONE, ToolState.STOPPED):
-            raise ToolError(
-                f"{self.name} is {self._state} and cannot be configured",
-                fix="reset it first" if self._latched else "connect it, or wait for the run to end",
-            )
-        if not self.supports(recipe):
-            raise ToolError(f"{self.name} is a {self.process} tool and cannot run a {recipe.process} recipe")
-        self._recall()
-        self._recipe = recipe
-        self._state = ToolState.CONFIGURED
+        """Make *recipe* ready to start; refused while running, latched, or if the equipment cannot follow it."""
+        with self._guard:
+            self._require_free("be configured")
+            require_process(self.name, self.process, recipe.process)
+            if not can_run(self._chapter, recipe):
+                findings = "; ".join(f.message for f in self._chapter.findings(recipe) if f.blocking)
+                raise ToolError(f"{self.name} cannot follow recipe {recipe.name!r}: {findings}")
+            self._recipe = recipe
+            self._state = ToolState.CONFIGURED
 
     async def load(self, wafer: xr.Dataset) -> None:
         """Put *wafer* into the tool (a simulated tool needs to know what it processes)."""
-        self._wafer = wafer
+        with self._guard:
+            if self.running:
+                raise ToolError(f"{self.name} is {self._state}", fix="wait for the run to end, or stop it")
+            self._wafer = wafer
 
     async def start(self, run_id: str, recipe_hash: str, fence: int) -> None:
-        """Start the configured recipe as *run_id*.
+        """Start the configured recipe as *run_id*; a run that the ledger knows is not started again.
 
-        The same *run_id* again changes nothing. Raises ToolError for an older fence, another recipe than the one
-        configured, an open interlock, or no wafers.
+        Raises
+        ------
+        ToolError
+            For an older fence, another recipe than the one configured, a latched stop, an open interlock, no wafers.
         """
-        if run_id == self._run_id:
+        if self._ledger.entry(run_id) is not None:
             return
-        if fence < self._fence:
-            raise ToolError(
-                f"{self.name} has seen fence {self._fence}; {fence} is older", fix="the run was taken over: stop"
+        try:
+            self._start(run_id, recipe_hash, fence)
+        except ToolError as error:
+            self._ledger.note("refused start", run_id, str(error))
+            raise
+
+    def _start(self, run_id: str, recipe_hash: str, fence: int) -> None:
+        with self._guard:
+            recipe, wafer, stops = self._checked(recipe_hash, fence)
+            memory = self._ledger.memory()
+            number = memory.run_count + 1
+            condition = self._equipment.at(number)
+        # Outside the guard: a first twin may take a while to build, and a stop waits for nothing.
+        twin = self._chapter.twin(recipe, wafer, condition=condition, seed=stream(self.seed, number, _RUN_STREAM))
+        truth = {
+            "run_number": number,
+            "condition": condition.model_dump(mode="json"),
+            "faults": [fault.model_dump(mode="json") for fault in self._equipment.active(number)],
+        }
+        metrology = stream(self.seed, number, _METROLOGY_STREAM)
+        with self._guard:
+            if self._ledger.entry(run_id) is not None:
+                return
+            self._checked(recipe_hash, fence)
+            if self._stops != stops or self._ledger.memory().run_count + 1 != number:
+                raise ToolError(
+                    f"{self.name} was stopped or used while {run_id} was being started", fix="start it again"
+                )
+            self._truth.add(run_id, truth)
+            self._ledger.start(run_id, recipe_hash, fence, twin.samples)
+            self._execution = Execution(
+                run_id,
+                twin,
+                lambda wafers: self._chapter.measure(wafers, seed=metrology),
+                self._ledger,
+                Pace(self._clock, self._chapter.sample_period_s),
+                block=self._block,
+                mishaps=self._equipment.mishaps(number, twin.samples),
+                guard=self._guard,
+                changed=self._changed,
+                crashed=self._crashed,
             )
-        if self._state is not ToolState.CONFIGURED or self._recipe is None:
-            raise ToolError(f"{self.name} is {self._state}, not configured", fix="configure it with the recipe first")
+            self._state, self._wafer = ToolState.RUNNING, None
+            self._execution.begin()
+
+    def _checked(self, recipe_hash: str, fence: int) -> tuple[Recipe, xr.Dataset, int]:
+        """Recipe and wafers if nothing stands against a start, and how often the tool has been stopped so far."""
+        seen = self._ledger.memory().fence
+        if fence < seen:
+            raise ToolError(f"{self.name} has seen fence {seen}; {fence} is older", fix="the run was taken over: stop")
+        if self._latched or not self._connected or self._state is not ToolState.CONFIGURED or self._recipe is None:
+            raise ToolError(f"{self.name} is {self.state}, not configured", fix="configure it with the recipe first")
         if self._recipe.content_hash != recipe_hash:
             raise ToolError(
                 f"{self.name} holds recipe {self._recipe.content_hash[:12]}, not {recipe_hash[:12]}",
@@ -120,196 +226,91 @@ class SimulatedTool:
             )
         if self._wafer is None:
             raise ToolError(f"{self.name} has no wafers loaded", fix="await tool.load(wafers)")
-        open_interlocks = [name for name, closed in (await self.interlocks()).items() if not closed]
-        if open_interlocks:
-            raise ToolError(f"{self.name}: interlock open: {', '.join(open_interlocks)}")
-        self._run_count += 1
-        condition = self.condition_at(self._run_count)
-        self._twin = self._chapter.twin(self._recipe, self._wafer, condition=condition, seed=self._stream(_RUN_STREAM))
-        self._run_id, self._fence, self._state = run_id, fence, ToolState.RUNNING
-        self._truth[run_id] = {
-            "run_number": self._run_count,
-            "condition": condition.model_dump(mode="json"),
-            "faults": [f.model_dump(mode="json") for f in self._faults if f.shift_at(self._run_count) is not None],
-        }
-        self._resumed.set()
-        self._log_truth(run_id)
-        self._remember()
+        return self._recipe, self._wafer, self._stops
 
-    async def telemetry(self) -> AsyncIterator[Telemetry]:
-        """Blocks of telemetry of the current run until it ends or is stopped."""
-        if self._twin is None:
-            raise ToolError(f"{self.name} has no run", fix="start one first")
-        twin = self._twin
-        while self._state in (ToolState.RUNNING, ToolState.PAUSED) and twin.done < twin.samples:
-            await self._resumed.wait()
-            if self._state is not ToolState.RUNNING:
-                continue
-            block = twin.advance(min(self._block, twin.samples - twin.done))
-            if twin.done >= twin.samples:
-                self._state = ToolState.DONE
-            yield block
-            await asyncio.sleep(0)
+    async def fence(self, fence: int) -> None:
+        """Refuse every start with a fence older than *fence* from now on."""
+        self._ledger.raise_fence(fence)
 
     async def pause(self) -> None:
         """Hold the run where it is."""
-        if self._state is not ToolState.RUNNING:
-            raise ToolError(f"{self.name} is {self._state}: nothing to pause")
-        self._state = ToolState.PAUSED
-        self._resumed.clear()
+        with self._guard:
+            if self._state is not ToolState.RUNNING or self._execution is None:
+                raise ToolError(f"{self.name} is {self.state}: nothing to pause")
+            self._execution.hold()
+            self._state = ToolState.PAUSED
+        self._ledger.note("pause", self._execution.run_id)
 
     async def resume(self) -> None:
-        """Continue a paused run."""
-        if self._state is not ToolState.PAUSED:
-            raise ToolError(f"{self.name} is {self._state}: nothing to resume")
-        self._state = ToolState.RUNNING
-        self._resumed.set()
+        """Go on with a run that is held."""
+        with self._guard:
+            if self._state is not ToolState.PAUSED or self._execution is None:
+                raise ToolError(f"{self.name} is {self.state}: nothing to resume")
+            self._state = ToolState.RUNNING
+            self._execution.go_on()
+        self._ledger.note("resume", self._execution.run_id)
 
     async def stop(self, emergency: bool = False) -> None:
         """End the run now and go to the process's safe state; an emergency stop latches until :meth:`reset`."""
-        if emergency:
-            self._latched = True
-            self._state = ToolState.EMERGENCY
-        elif self._state in (ToolState.RUNNING, ToolState.PAUSED):
-            self._state = ToolState.STOPPED
-        self._resumed.set()
-        self._remember()
+        self.stop_now(emergency)
+
+    def stop_now(self, emergency: bool = False, reason: str = "") -> None:
+        """The same from any thread: the equipment is safe, and the ledger says so, when this returns."""
+        with self._guard:
+            execution, running = self._execution, self.running
+            self._stops += 1
+            kind = "emergency stop" if emergency else "stopped"
+            said = f"{kind}{f' ({reason})' if reason else ''}; safe state: {self._chapter.safe_state}"
+            if running and execution is not None:
+                execution.halt(said)
+            if emergency:
+                self._latched, self._state = True, ToolState.EMERGENCY
+            elif running:
+                self._state = ToolState.STOPPED
+            self._ledger.stop(execution.run_id if running and execution else None, said, emergency=emergency)
+        self._bell.ring()
 
     async def reset(self) -> None:
-        """Release a latched emergency stop."""
-        self._latched = False
-        self._state = ToolState.IDLE
-        self._remember()
+        """Release a latched emergency stop; where none is, nothing changes."""
+        with self._guard:
+            if self.running:
+                return
+            self._ledger.reset()
+            self._latched, self._state = False, ToolState.IDLE
 
-    async def status(self) -> ToolStatus:
-        """State, run and progress at this moment."""
-        progress = 0.0 if self._twin is None else self._twin.done / max(self._twin.samples, 1)
-        return ToolStatus(
-            tool=self.name,
-            state=self._state,
-            run_id=self._run_id,
-            progress=progress,
-            latched=self._latched,
-            recipe_hash=None if self._recipe is None else self._recipe.content_hash,
-        )
+    async def step(self, samples: int) -> int:
+        """Let a stepped run make *samples* more and wait until it has; returns how many it has made in all."""
+        with self._guard:
+            execution = self._execution
+            if execution is None or self._state is not ToolState.RUNNING:
+                raise ToolError(f"{self.name} is {self.state}: nothing to step", fix="start a run first")
+            target = execution.grant(samples)
+        while True:
+            count = self._bell.count
+            if execution.rested >= target or execution.closed.is_set():
+                return execution.made
+            await self._bell.heard(count)
 
-    async def unload(self) -> xr.Dataset:
-        """The wafers as they really are now, exact; refused while running."""
-        if self._twin is None or self._state is ToolState.RUNNING:
-            raise ToolError(f"{self.name} has no finished run to unload")
-        self._wafer = None
-        return self._twin.finish()
+    def _require_free(self, what: str) -> None:
+        if self._latched or not self._connected or self.running:
+            raise ToolError(
+                f"{self.name} is {self.state} and cannot {what}",
+                fix="reset it first" if self._latched else "connect it, or wait for the run to end",
+            )
 
-    async def measure(self, truth: xr.Dataset) -> xr.Dataset:
-        """What this tool's metrology reports for *truth*."""
-        return self._chapter.measure(truth, seed=self._stream(_METROLOGY_STREAM))
+    def _changed(self) -> None:
+        with self._guard:
+            execution = self._execution
+            if execution is not None and execution.ended and self.running:
+                entry = self._ledger.entry(execution.run_id)
+                done = entry is not None and entry.state is LedgerState.DONE
+                self._state = ToolState.DONE if done else ToolState.STOPPED
+        self._bell.ring()
 
-    async def calibrate(self, channel: str) -> float:
-        """Return the gain or offset that was corrected on condition field *channel*, now back at nominal."""
-        nominal = self._chapter.condition_type().value(channel)
-        self._recall()
-        found = self.condition_at(self._run_count + 1).value(channel) - nominal
-        self._condition = self._condition.shifted(channel, nominal - self._condition.value(channel))
-        self._faults = [f for f in self._faults if self._path_of(f) != channel]
-        self._remember()
-        return found
-
-    async def interlocks(self) -> Mapping[str, bool]:
-        """Every interlock of the process and whether it is closed."""
-        return dict.fromkeys(self._chapter.interlocks, not self._latched)
-
-    def capabilities(self) -> frozenset[str]:
-        """What the handle can do beyond running."""
-        return frozenset({"simulate", "pause", "faults", "metrology", f"process:{self.process}"})
-
-    def supports(self, recipe: Recipe) -> bool:
-        """Whether this tool can run *recipe*."""
-        return recipe.process == self.process and not any(f.blocking for f in self._chapter.findings(recipe))
-
-    def inject(self, fault: Fault) -> None:
-        """Make the tool depart from nominal as *fault* says; several add up."""
-        self._condition.shifted(self._path_of(fault), 0.0)
-        self._recall()
-        self._faults.append(fault)
-        self._remember()
-
-    def clear_faults(self) -> None:
-        """Take all injected faults back."""
-        self._recall()
-        self._faults = []
-        self._remember()
-
-    def condition_at(self, run_number: int) -> Condition:
-        """True condition of the equipment at the tool's *run_number*."""
-        condition = self._condition
-        for fault in self._faults:
-            shift = fault.shift_at(run_number)
-            if shift is not None:
-                condition = condition.shifted(self._path_of(fault), shift)
-        return condition
-
-    def ground_truth(self, run_id: str) -> dict[str, Any]:
-        """What really was the matter during *run_id*: for training and tests; the judge has no access to it."""
-        if run_id in self._truth:
-            return self._truth[run_id]
-        if self._memory is not None and self._truth_log.exists():
-            for line in self._truth_log.read_text(encoding="utf-8").splitlines():
-                kept = json.loads(line)
-                if kept["run"] == run_id:
-                    return dict(kept["truth"])
-        raise ToolError(f"{self.name} did not run {run_id}")
-
-    def _path_of(self, fault: Fault) -> str:
-        if (fault.mode is None) == (fault.path is None):
-            raise ToolError("a fault needs either a mode or a path")
-        if fault.path is not None:
-            return fault.path
-        modes = {mode.name: mode.path for mode in self._chapter.fault_modes}
-        if fault.mode not in modes:
-            raise ToolError(f"{self.process} has no fault mode {fault.mode!r}", allowed=", ".join(modes))
-        return modes[fault.mode]
-
-    def _stream(self, purpose: int) -> int:
-        return int(np.random.SeedSequence((self.seed, self._run_count, purpose)).generate_state(1)[0])
-
-    @property
-    def _truth_log(self) -> Path:
-        assert self._memory is not None
-        return self._memory.with_suffix(".truth.jsonl")
-
-    def _log_truth(self, run_id: str) -> None:
-        if self._memory is None:
-            return
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        with self._truth_log.open("a", encoding="utf-8") as log:
-            log.write(json.dumps({"run": run_id, "truth": self._truth.pop(run_id)}) + "\n")
-
-    def _recall(self) -> None:
-        """Take over what the tool remembers: another handle, in this process or another, may have run it since."""
-        if self._memory is None or not self._memory.exists():
-            return
-        try:
-            kept = json.loads(self._memory.read_text(encoding="utf-8"))
-            self._run_count, self._latched, self._fence = kept["run_count"], kept["latched"], kept["fence"]
-            self._faults = [Fault.model_validate(f) for f in kept["faults"]]
-            self._condition = self._chapter.condition_type.model_validate(kept["condition"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Corrupted(
-                f"{self._memory}: what {self.name} remembers cannot be read ({type(error).__name__})",
-                fix="restore the file from a backup, or remove it: the tool then starts as new",
-            ) from None
-
-    def _remember(self) -> None:
-        if self._memory is None:
-            return
-        kept = {
-            "run_count": self._run_count,
-            "latched": self._latched,
-            "fence": self._fence,
-            "faults": [f.model_dump(mode="json") for f in self._faults],
-            "condition": self._condition.model_dump(mode="json"),
-        }
-        self._memory.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._memory.with_suffix(".new")
-        aside.write_text(json.dumps(kept), encoding="utf-8")
-        aside.replace(self._memory)
+    def _crashed(self, reason: str) -> None:
+        if self._crash is not None:
+            self._crash()
+        with self._guard:
+            if self._execution is not None:
+                self._ledger.finish(self._execution.run_id, LedgerState.INTERRUPTED, reason)
+            self._connected, self._state = False, ToolState.IDLE

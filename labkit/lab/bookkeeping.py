@@ -8,6 +8,7 @@ from labkit.core import registry
 from labkit.core.errors import LabkitError, NotFound
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe, RecipeStatus
+from labkit.core.wire import pack_dataset
 from labkit.operations.limits import ConstraintProfile, require_quantities
 from labkit.operations.policy import require, require_four_eyes
 from labkit.runs.workplace import Workplace
@@ -59,14 +60,20 @@ def load_recipe(tx: Transaction, name: str, version: int | None) -> Recipe:
     return _recipe(recipes.get(tx, name, version))
 
 
-def status_of(tx: Transaction, recipe: Recipe) -> RecipeStatus:
-    """Status of exactly this content in this lab; a draft if it is not stored."""
-    states = {
-        row["status"]
-        for row in recipes.by_hash(tx, recipe.content_hash)
-        if (row["name"], row["version"]) == (recipe.name, recipe.version)
-    }
-    return RecipeStatus(states.pop()) if states else RecipeStatus.DRAFT
+def require_slots(load: xr.Dataset) -> None:
+    """Refuse wafers that do not say which slots they are in.
+
+    Raises
+    ------
+    LabkitError
+    """
+    if "slot" not in getattr(load, "dims", ()):
+        raise LabkitError("wafers need the dim 'slot'", fix="make them with labkit.materials.wafers.load(25)")
+
+
+def packed(load: xr.Dataset) -> bytes:
+    """Wafers as bytes to keep."""
+    return pack_dataset(load)
 
 
 def approve(catalogue: Catalogue, name: str, version: int | None, note: str) -> Recipe:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from labkit.core import registry
 from labkit.core.errors import NotFound
+from labkit.core.identity import Principal
 from labkit.core.recipe import Recipe
 from labkit.lab.listing import Listing
 from labkit.lab.recorded import RecordedJudgement
 from labkit.runs.predict import Prediction
 from labkit.runs.workplace import Workplace
+from labkit.store import arguments
 from labkit.store import runs as rows
 
 if TYPE_CHECKING:
@@ -25,8 +27,9 @@ class Run:
 
     def __init__(self, place: Workplace, run: str | int) -> None:
         self._place = place
-        with place.catalogue.read() as tx:
-            self._row = rows.get(tx, run)
+        key = arguments.run_key(run)
+        with arguments.looked_up("lab.runs() lists what there is"), place.catalogue.read() as tx:
+            self._row = rows.get(tx, key)
             self._results = rows.results(tx, self._row["id"])
 
     def refresh(self) -> Run:
@@ -128,8 +131,15 @@ class Run:
             "qualified": self._row["qualified"],
             "recipe_hash": self._row["recipe_hash"],
             "folder_checksum": self._row["folder_checksum"],
-            "operator": self._row["operator"],
+            "operator": self.signature,
         }
+
+    @property
+    def signature(self) -> str:
+        """Who started the run, with the mark that nobody has checked the name where that is so."""
+        return Principal(
+            self._row["operator"], authenticated=bool((self._row["extra"] or {}).get("authenticated"))
+        ).signature
 
     @property
     def transitions(self) -> Listing:
@@ -150,10 +160,11 @@ class Run:
         row = self._row
         facts = {
             "state": self.status,
-            "recipe": f"{row['recipe_name']} v{row['recipe_version']} ({str(row['recipe_hash'])[:10]})",
-            "tool": f"{row['tool']} ({row['origin']}{', qualified' if row['qualified'] else ''})",
+            "recipe": _recipe_words(row),
+            "tool": f"{row['tool'] or '–'} ({row['origin']}{', qualified' if row['qualified'] else ''})",
             "lot": str(row["lot"] or "–"),
             "started": f"{row['started']:%Y-%m-%d %H:%M:%S}" if row["started"] else "–",
+            "operator": self.signature,
         }
         if row["preflight"] is not None and self.state == "BLOCKED":
             facts["refused"] = "; ".join(row["preflight"]["reasons"])
@@ -181,6 +192,12 @@ class Run:
             for name, value in self.facts().items()
         )
         return f"<table><caption>run {self.seq} · {html.escape(self.id)}</caption><tbody>{body}</tbody></table>"
+
+
+def _recipe_words(row: Mapping[str, Any]) -> str:
+    if row["recipe_hash"] is None:
+        return str(row["recipe_name"] or "–")
+    return f"{row['recipe_name']} v{row['recipe_version']} ({row['recipe_hash'][:10]})"
 
 
 def _text(value: Any) -> str | None:

@@ -7,10 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from labkit.core.errors import NotFound
+from labkit.store.arguments import shown
+
 if TYPE_CHECKING:
     import pandas as pd
 
 _SHOWN = 30
+
+
+class NoSuchRow(NotFound, IndexError):
+    """A listing was asked for a row that it does not have; an IndexError too, as of every sequence."""
 
 
 class Listing(Sequence[Mapping[str, Any]]):
@@ -39,7 +46,14 @@ class Listing(Sequence[Mapping[str, Any]]):
         return iter(self.rows)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
+        try:
+            return self.rows[index]
+        except (IndexError, TypeError):
+            raise NoSuchRow(
+                f"{self.title} has no row {shown(index)}",
+                allowed=f"a number below {len(self.rows)}, or a slice" if self.rows else "nothing: it is empty",
+                fix=f".to_pandas()[{shown(index)}] gives a column" if isinstance(index, str) else None,
+            ) from None
 
     def to_pandas(self) -> pd.DataFrame:
         """All columns of all rows as a DataFrame."""

@@ -32,6 +32,11 @@ class OpenLab:
         return self._workplace
 
     @property
+    def workplace(self) -> Workplace:
+        """What the functions of the loop act on, for those who call them directly."""
+        return self._place
+
+    @property
     def folder(self) -> Path:
         """Where the lab lives."""
         return self._workplace.folder
@@ -52,6 +57,7 @@ class OpenLab:
             with suppress(StoreError):
                 audit.anchor(self._workplace.catalogue)
         self._closed = True
+        self._workplace.tools.close()
         self._workplace.catalogue.close()
         self._lock.release()
         Path(self._lock.lock_file).unlink(missing_ok=True)

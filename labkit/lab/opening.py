@@ -13,23 +13,32 @@ from labkit.core.identity import Principal
 from labkit.core.recipe import Recipe, read_document
 from labkit.core.settings import load_settings
 from labkit.lab.workbench import Lab
-from labkit.runs.recovery import recover
+from labkit.runs.housekeeping import put_right
+from labkit.runs.tool_room import ToolRoom
 from labkit.runs.workplace import Workplace
 from labkit.store import backup
 from labkit.store.catalogue import Catalogue
 from labkit.store.identifiers import new_id
+from labkit.store.journal import Journals
 from labkit.store.run_folder import RunFolders
+from labkit.store.transfer import require_no_migration
 
 CATALOGUE = "catalogue.db"
 MARKER = "labkit.toml"
 _EMPTY_SETTINGS = "# Settings of this lab. See labkit.core.settings for what may stand here; every one has a default.\n"
 
 
-def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | None = None, create: bool = True) -> Lab:
+def open(
+    folder: str | os.PathLike[str] = "mylab",
+    *,
+    principal: Principal | None = None,
+    create: bool = True,
+    start_worker: bool = True,
+) -> Lab:
     """Open the lab in *folder*, creating it if there is none (and *create*).
 
     Opening also puts right what a crash left behind: half-written run folders are removed, and runs whose process died
-    are marked for an engineer.
+    end as their tool's ledger says. A worker is started for what waits in the queue, unless *start_worker* is false.
 
     Raises
     ------
@@ -47,25 +56,59 @@ def open(folder: str | os.PathLike[str] = "mylab", *, principal: Principal | Non
             f"{str(folder)[:200]!r} cannot be a lab ({getattr(error, 'strerror', None) or error})",
             fix="choose a folder you may write",
         ) from None
-    settings = load_settings(root)
-    acting = principal or Principal.local(settings.organisation)
     owner = new_id()
     lock = FileLock(root / "locks" / f"{owner}.lock")
-    catalogue = Catalogue(settings.database_url or root / CATALOGUE, acting, folder=root)
     try:
         (root / "locks").mkdir(exist_ok=True)
         lock.acquire(timeout=0)
-        place = Workplace(root, catalogue, RunFolders(settings.storage_url or root), settings, acting, owner)
-        recover(place)
     except (OSError, Timeout) as error:
-        catalogue.close()
-        raise StoreError(
-            f"lab {root} cannot be written ({error})", fix="make the folder writable, or open a copy"
-        ) from None
+        raise _unwritable(root, error) from None
+    try:
+        require_no_migration(root)
+        place = _workplace(root, principal, owner)
+    except BaseException:
+        _give_back(lock)
+        raise
+    try:
+        put_right(place, start_worker=start_worker)
+    except OSError as error:
+        place.catalogue.close()
+        _give_back(lock)
+        raise _unwritable(root, error) from None
+    except BaseException:
+        place.catalogue.close()
+        _give_back(lock)
+        raise
+    return Lab(place, lock)
+
+
+def _workplace(root: Path, principal: Principal | None, owner: str) -> Workplace:
+    settings = load_settings(root)
+    acting = principal or Principal.local(settings.organisation)
+    catalogue = Catalogue(settings.database_url or root / CATALOGUE, acting, folder=root)
+    try:
+        return Workplace(
+            root,
+            catalogue,
+            RunFolders(settings.storage_url or root),
+            Journals(catalogue),
+            ToolRoom(catalogue, root, mode=settings.tools, block=settings.telemetry_block),
+            settings,
+            acting,
+            owner,
+        )
     except BaseException:
         catalogue.close()
         raise
-    return Lab(place, lock)
+
+
+def _give_back(lock: FileLock) -> None:
+    lock.release()
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _unwritable(root: Path, error: Exception) -> StoreError:
+    return StoreError(f"lab {root} cannot be written ({error})", fix="make the folder writable, or open a copy")
 
 
 def _found(root: Path, create: bool) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labkit.core.errors import LabkitError
+from labkit.core.errors import LabkitError, StoreError
 from labkit.lab import administration, bookkeeping
 from labkit.lab.handle import Run
 from labkit.lab.listing import Listing
 from labkit.lab.opened import OpenLab
 from labkit.runs.lifecycle import RunState
 from labkit.runs.why import Explanation, explain
-from labkit.store import browse, passport, sql
+from labkit.store import arguments, browse, passport, sql
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ class RunRecords(OpenLab):
 
     def why(self, run: str | int | Run) -> Explanation:
         """Why a run came out as it did: causes, contributions, what flagged runs share, which knob moves what."""
-        return explain(self._workplace, run.id if isinstance(run, Run) else run)
+        return explain(self._place, (run if isinstance(run, Run) else self.run(run)).id)
 
     def run(self, run: str | int) -> Run:
         """A run by number or id."""
@@ -39,10 +39,12 @@ class RunRecords(OpenLab):
         ``results={"thickness_mean_nm": (95, 105)}``.
         """
         for name, allowed in (("state", list(RunState)), ("verdict", ["pass", "fail", "anomaly"])):
-            asked = filters.get(name)
-            unknown = [v for v in ([asked] if isinstance(asked, str) else asked or []) if v not in allowed]
-            if unknown:
-                raise LabkitError(f"no {name} {unknown[0]!r}", allowed=", ".join(allowed))
+            if filters.get(name) is not None:
+                asked = arguments.several(name, filters[name])
+                filters[name] = [filters[name]] if asked is None else asked
+                unknown = [v for v in filters[name] if not (isinstance(v, str) and v in allowed)]
+                if unknown:
+                    raise LabkitError(f"no {name} {arguments.shown(unknown[0])}", allowed=", ".join(allowed))
         with self._place.catalogue.read() as tx:
             page = browse.page(tx, sort=sort, limit=limit, after=after, **filters)
             values = bookkeeping.with_results(tx, page.rows)
@@ -50,8 +52,11 @@ class RunRecords(OpenLab):
 
     def wafer(self, wafer: str) -> Listing:
         """A wafer's passport: every run it went through, first one first."""
-        with self._place.catalogue.read() as tx:
-            found = passport.wafer(tx, wafer)
+        with (
+            arguments.looked_up("lab.sql('select id from wafers') lists them"),
+            self._place.catalogue.read() as tx,
+        ):
+            found = passport.wafer(tx, arguments.text("wafer", wafer))
         title = f"wafer {wafer}, lot {found['lot'] or '–'}, product {found['product'] or '–'}"
         return Listing(
             title, ("id", "process", "tool", "recipe_name", "slot", "state", "verdict", "ended"), found["runs"]
@@ -59,10 +64,16 @@ class RunRecords(OpenLab):
 
     def channel(self, name: str, runs: Iterable[str | int | Run]) -> xr.DataArray:
         """One telemetry channel of many runs, with dims ``run`` and ``time`` (s since the start of each)."""
-        return bookkeeping.channel(self._place, name, [r if isinstance(r, str | int) else r.id for r in runs])
+        asked = arguments.several("runs", runs)
+        if not asked:
+            raise LabkitError(f"runs = {arguments.shown(runs)}", allowed="several runs", fix="give a list: [1, 2]")
+        keys = [run.id if isinstance(run, Run) else arguments.run_key(run) for run in asked]
+        with arguments.looked_up("lab.runs() lists what there is"):
+            return bookkeeping.channel(self._place, arguments.text("channel", name), keys)
 
     def sql(self, query: str) -> pd.DataFrame:
         """A read-only SQL query over the catalogue's tables (``runs``, ``results``, ``recipes`` …)."""
+        query = arguments.text("query", query, allowed="one SELECT, as text", longest=100_000, lines=True)
         return sql.query(self._place.catalogue, query, folders=self._place.folders)
 
     def counts(self) -> dict[str, int]:
@@ -81,4 +92,10 @@ class RunRecords(OpenLab):
 
     def backup(self, archive: str | Path) -> Path:
         """Write the lab into one archive file."""
-        return administration.write_backup(self._place, Path(archive))
+        path = arguments.file("archive", archive)
+        try:
+            return administration.write_backup(self._place, path)
+        except OSError as error:
+            raise StoreError(
+                f"{arguments.shown(str(path))} cannot be written ({error.strerror})", fix="choose another file"
+            ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.special import stdtrit
 from labkit.control.state import Stored
 from labkit.core.errors import LabkitError
 from labkit.core.process import Knob
-from labkit.numerics.student_process import predictive
+from labkit.numerics.student_process import squared_exponential
 
 Floats = NDArray[np.float64]
 
@@ -83,7 +84,7 @@ class ResidualModel:
             If the shapes do not match, an input is not finite, or *prior_sigma* is not positive.
         """
         y = np.asarray(residuals, dtype=float).reshape(-1)
-        x = np.asarray(inputs, dtype=float)
+        rows, x = _table(inputs)
         if x.size == 0 and not (len(y) and len(knobs)):
             x = x.reshape(len(y), len(knobs))
         if x.shape != (len(y), len(knobs)):
@@ -96,9 +97,10 @@ class ResidualModel:
         if not np.isfinite(x).all():
             raise LabkitError("an input is not a finite number", allowed="finite knob settings")
         keep = np.flatnonzero(np.isfinite(y))[-MOST_ROWS:]
+        rows = rows if len(rows) == len(y) else tuple(() for _ in y)
         return cls(
-            tuple(tuple(map(float, row)) for row in x[keep]),
-            tuple(map(float, y[keep])),
+            rows if len(keep) == len(rows) else tuple(rows[at] for at in keep.tolist()),
+            tuple(y[keep].tolist()),
             float(prior_sigma),
             tuple(knobs),
         )
@@ -107,34 +109,16 @@ class ResidualModel:
         """The residual to expect at knob settings *point* (d,), with a two-sided interval of probability *level*."""
         if len(point) != len(self.knobs):
             raise LabkitError(f"{len(point)} knob settings", allowed=f"{len(self.knobs)}")
-        if self.knobs:
-            x, query = (
-                self._scaled(np.array(rows, dtype=float).reshape(-1, len(self.knobs))) for rows in (self.inputs, point)
-            )
-        else:
-            x, query = np.zeros((len(self.residuals), 1)), np.zeros((1, 1))
-        mean, scale, dof = predictive(
-            x,
-            np.array(self.residuals),
-            query,
-            lengthscale=LENGTHSCALE,
-            bias_ratio=BIAS_RATIO,
-            function_ratio=FUNCTION_RATIO if self.knobs else 0.0,
-            prior_scale=self.prior_sigma,
-            prior_dof=PRIOR_DOF,
-        )
-        half = float(stdtrit(dof, 0.5 * (1.0 + level))) * float(scale[0])
-        nearest = None
-        if len(self.residuals):
-            nearest = float(np.sqrt(np.sum((x - query) ** 2, axis=1).min())) / LENGTHSCALE
-        centre = float(mean[0])
+        ground = _ground(self.inputs, self.knobs, tuple(map(float, point)))
+        dof = PRIOR_DOF + len(self.residuals)
+        white = ground.whitening @ np.array(self.residuals)
+        centre = float(white @ ground.reach)
+        variance = (PRIOR_DOF * self.prior_sigma**2 + float(white @ white)) / dof
+        half = float(stdtrit(dof, 0.5 * (1.0 + level))) * math.sqrt(variance * ground.spread)
+        nearest = ground.nearest
         return ResidualPrediction(
-            centre, centre - half, centre + half, float(dof), nearest, nearest is not None and nearest <= REACH, level
+            centre, centre - half, centre + half, dof, nearest, nearest is not None and nearest <= REACH, level
         )
-
-    def _scaled(self, settings: Floats) -> Floats:
-        """Knob settings with each knob's range mapped to 0 … 1."""
-        return np.stack([_unit(knob, settings[:, i]) for i, knob in enumerate(self.knobs)], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-serialisable document of this model."""
@@ -156,6 +140,60 @@ class ResidualModel:
                 f"stored residual model cannot be read: {type(error).__name__}: {error}",
                 allowed="inputs, residuals, prior_sigma and knobs",
             ) from error
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What a prediction takes from the settings alone, the same for every indicator measured in the same runs.
+
+    With the covariance K = L Lᵀ of the data and k* that of the data with the query, both in units of σ²: ``whitening``
+    is L⁻¹ (n, n), ``reach`` is L⁻¹ k* (n,), and ``spread`` is 1 + r_b² + r_f² − k*ᵀ K⁻¹ k*.
+    """
+
+    whitening: Floats
+    reach: Floats
+    spread: float
+    nearest: float | None
+
+
+@lru_cache(maxsize=16)
+def _ground(inputs: tuple[tuple[float, ...], ...], knobs: tuple[Knob, ...], point: tuple[float, ...]) -> _Ground:
+    """The ground of a prediction at *point* (d,) from runs at *inputs* (n, d); factorised once for all indicators."""
+    function = FUNCTION_RATIO**2 if knobs else 0.0
+    settings = np.array([*inputs, point], dtype=float).reshape(len(inputs) + 1, len(knobs))
+    past, query = _scaled(knobs, settings[:-1]), _scaled(knobs, settings[-1:])
+    total = 1.0 + BIAS_RATIO**2 + function
+    if not inputs:
+        return _Ground(np.zeros((0, 0)), np.zeros(0), total, None)
+    covariance = BIAS_RATIO**2 + function * squared_exponential(past, past, LENGTHSCALE) + np.eye(len(past))
+    across = BIAS_RATIO**2 + function * squared_exponential(past, query, LENGTHSCALE)[:, 0]
+    whitening = np.linalg.inv(np.linalg.cholesky(covariance))
+    reach = whitening @ across
+    nearest = float(np.sqrt(np.sum((past - query) ** 2, axis=1).min())) / LENGTHSCALE
+    return _Ground(whitening, reach, total - float(reach @ reach), nearest)
+
+
+def _table(inputs: Any) -> tuple[tuple[tuple[float, ...], ...], Floats]:
+    """Rows of knob settings as tuples of floats, and as an array."""
+    if type(inputs) is tuple and all(type(row) is tuple for row in inputs):
+        return _read(inputs)
+    table = np.asarray(inputs, dtype=float)
+    return tuple(map(tuple, table.tolist())) if table.ndim == 2 else (), table
+
+
+@lru_cache(maxsize=4)
+def _read(inputs: tuple[tuple[float, ...], ...]) -> tuple[tuple[tuple[float, ...], ...], Floats]:
+    """The table of a history, which is the same for a dozen indicators in turn."""
+    table = np.array(inputs, dtype=float)
+    table.flags.writeable = False
+    return tuple(map(tuple, table.tolist())) if table.ndim == 2 else (), table
+
+
+def _scaled(knobs: tuple[Knob, ...], settings: Floats) -> Floats:
+    """Knob settings (n, d) with each knob's range mapped to 0 … 1."""
+    if not knobs:
+        return settings
+    return np.stack([_unit(knob, settings[:, i]) for i, knob in enumerate(knobs)], axis=1)
 
 
 def _unit(knob: Knob, values: Floats) -> Floats:

@@ -8,48 +8,24 @@ from __future__ import annotations
 from labkit.core.errors import PermissionDenied
 from labkit.core.identity import Principal, Role
 
-_VIEW = frozenset(
-    {
-        "ion:view_run",
-        "ion:view_telemetry",
-        "rtp:view_run",
-        "rtp:view_telemetry",
-        "cvd:view_run",
-        "cvd:view_telemetry",
-        "litho:view_run",
-        "litho:view_telemetry",
-        "job:view_status",
-        "job:view_logs",
-        "spc:view",
-    }
-)
-_OPERATE = frozenset(
-    {
-        "ion:create_run",
-        "ion:cancel_run",
-        "rtp:create_run",
-        "rtp:cancel_run",
-        "cvd:create_run",
-        "cvd:cancel_run",
-        "litho:create_run",
-        "litho:cancel_run",
-        "job:cancel",
-        "tool:stop",
-        "spc:acknowledge",
-    }
-)
-_ENGINEER = frozenset(
-    {
-        "ion:simulate",
-        "cvd:simulate",
-        "litho:simulate",
-        "rtp:tune_controller",
-        "job:retry",
-        "vm:predict",
-        "spc:configure",
-        "data:ingest",
-    }
-)
+PREFIXES = ("ion", "rtp", "cvd", "litho")
+"""How the permissions of the built-in processes begin; each process has every action of the others, by the same
+roles."""
+
+
+def _of_processes(*actions: str) -> frozenset[str]:
+    return frozenset(f"{prefix}:{action}" for prefix in PREFIXES for action in actions)
+
+
+_VIEW = _of_processes("view_run", "view_telemetry") | {"job:view_status", "job:view_logs", "spc:view"}
+_OPERATE = _of_processes("create_run", "cancel_run") | {"job:cancel", "tool:stop", "spc:acknowledge"}
+_ENGINEER = _of_processes("simulate") | {
+    "rtp:tune_controller",
+    "job:retry",
+    "vm:predict",
+    "spc:configure",
+    "data:ingest",
+}
 _ADMIN = frozenset({"vm:manage_models", "recipe:approve", "tool:arm", "model:promote", "audit:view"})
 
 PERMISSIONS: dict[Role, frozenset[str]] = {
@@ -60,9 +36,7 @@ PERMISSIONS: dict[Role, frozenset[str]] = {
 }
 """What each role may do; roles are nested."""
 
-
 _PREFIX = {"implantation": "ion", "lithography": "litho"}
-_BUILT_IN = frozenset({"ion", "rtp", "cvd", "litho"})
 
 
 def process_permission(process: str, action: str) -> str:
@@ -71,7 +45,7 @@ def process_permission(process: str, action: str) -> str:
     A plug-in's process is granted to the same roles as the built-in ones, under the name ``cvd:*``.
     """
     prefix = _PREFIX.get(process, process)
-    return f"{prefix if prefix in _BUILT_IN else 'cvd'}:{action}"
+    return f"{prefix if prefix in PREFIXES else 'cvd'}:{action}"
 
 
 def may(principal: Principal, permission: str) -> bool:

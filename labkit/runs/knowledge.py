@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,8 @@ class Knowledge:
     steering: Mapping[str, Any] | None
     profiles: tuple[ConstraintProfile, ...]
     baseline_id: str | None
+    mark: str = ""
+    """Changes whenever something changes that a prediction or its pre-flight depends on."""
 
     def limits(
         self, process: Process, recipe: Recipe, *, tool: str | None = None, product: str | None = None
@@ -49,13 +52,16 @@ def recall(tx: Transaction, process: Process, recipe: Recipe, *, tool: str, orig
     baseline = learning.baseline(tx, tool=tool, process=process.name, family=family)
     state = learning.chart_state(tx, _key("judge", tool, family, origin))
     rows = learning.training_rows(tx, process=process.name, origins=[origin], tool=tool, family=family, limit=MOST_ROWS)
+    in_force = learning.profiles(tx, process=process.name)
+    mark = [max((row["number"] for row in rows), default=0), len(rows), [[p["name"], p["version"]] for p in in_force]]
     return Knowledge(
         history_from(rows, process, recipe),
         None if baseline is None else Charts.from_document(baseline["document"]),
         ChartState() if state is None else ChartState.from_document(state),
         learning.chart_state(tx, _key("steer", tool, family, origin)),
-        profiles(tx, process.name),
+        tuple(ConstraintProfile.model_validate(row["document"]) for row in in_force),
         None if baseline is None else baseline["id"],
+        json.dumps(mark),
     )
 
 

@@ -3,6 +3,9 @@
 A *run* is what a person asked for. An *attempt* is one try at executing it; a run that is retried has several.
 While an attempt is ``queued`` or ``retrying`` its run is QUEUED; ``running`` means RUNNING; ``completed`` leads the run
 to EVALUATING, ``failed`` to FAILED (or back to QUEUED when it is retried), ``cancelled`` to CANCELLED.
+
+A run that has waited in the queue goes through PREFLIGHT once more if what the lab knows about its tool has changed
+since it was let through.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ MOVES: dict[RunState, frozenset[RunState]] = {
     _R.VALIDATING: frozenset({_R.PREFLIGHT, _R.REJECTED, _R.CANCELLED, _R.FAILED}),
     _R.PREFLIGHT: frozenset({_R.QUEUED, _R.WAITING, _R.BLOCKED, _R.CANCELLED, _R.FAILED}),
     _R.WAITING: frozenset({_R.QUEUED, _R.CANCELLED, _R.FAILED}),
-    _R.QUEUED: frozenset({_R.RUNNING, _R.CANCELLED, _R.FAILED}),
+    _R.QUEUED: frozenset({_R.RUNNING, _R.PREFLIGHT, _R.CANCELLED, _R.FAILED}),
     _R.RUNNING: frozenset({_R.EVALUATING, _R.PAUSED, _R.QUEUED, _R.FAILED, _R.CANCELLED, _R.INTERRUPTED}),
     _R.PAUSED: frozenset({_R.RUNNING, _R.CANCELLED, _R.FAILED, _R.INTERRUPTED}),
     _R.INTERRUPTED: frozenset({_R.ENGINEER_REVIEW}),

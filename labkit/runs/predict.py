@@ -113,16 +113,23 @@ class Prediction:
 
 
 def predict(
-    process: Process, recipe: Recipe, wafer: xr.Dataset, history: History, *, level: float = 0.95
+    process: Process,
+    recipe: Recipe,
+    wafer: xr.Dataset,
+    history: History,
+    *,
+    level: float = 0.95,
+    forecast: xr.Dataset | None = None,
 ) -> Prediction:
     """Predict every indicator of *recipe* on the tool that *history* comes from.
 
-    A recipe that the process has no engine for yields its findings and no estimates.
+    A recipe that the process has no engine for yields its findings and no estimates. *forecast* is what ``simulate``
+    gives for this recipe and these wafers, where it is known already.
     """
     findings = process.findings(recipe)
     if any(f.blocking for f in findings):
         return Prediction(recipe.content_hash, level, len(history), (), findings)
-    dataset = process.simulate(recipe, wafer)
+    dataset = process.simulate(recipe, wafer) if forecast is None else forecast
     physics = process.summarise(recipe, dataset)
     estimates = correct(process, recipe, physics, history, level)
     return Prediction(recipe.content_hash, level, len(history), estimates, findings, dataset)

@@ -6,12 +6,13 @@ from typing import Any
 
 from labkit.core.recipe import Recipe
 from labkit.runs.lifecycle import FINAL, AttemptState, RunState, move, move_attempt
-from labkit.store import audit, passport, tables, tools
+from labkit.store import audit, jobs, passport, tables, tools
 from labkit.store import runs as rows
 from labkit.store.catalogue import Transaction
+from labkit.store.clock import now
 
-LEASE_S = 86_400.0
-"""How long a run may hold a tool, s. A holder that dies is found when the lab is next opened."""
+GOOD = frozenset({RunState.COMPLETED, RunState.CLEARED})
+"""States of a predecessor that let a waiting run go on."""
 
 
 def submit(
@@ -28,6 +29,7 @@ def submit(
         recipe_version=recipe.version,
         recipe_hash=recipe.content_hash,
         recipe=recipe.model_dump(mode="json"),
+        extra={**(columns.pop("extra", None) or {}), "authenticated": tx.principal.authenticated},
         **columns,
     )
     passport.place(tx, row["id"], dict(wafers))
@@ -48,25 +50,72 @@ def advance(tx: Transaction, run_id: str, *targets: RunState, reason: str = "", 
     IllegalTransition
         If a move is not one the lifecycle has; the transaction then holds nothing of it.
     """
-    present = current = RunState(rows.get(tx, run_id)["state"])
+    present = current = RunState(rows.state(tx, run_id))
     for target in targets:
         current = move(current, target)
     rows.move_through(
         tx, run_id, [target.value for target in targets], expected=present.value, reason=reason, **changes
     )
+    if current in FINAL or current is RunState.ENGINEER_REVIEW:
+        _settle(tx, run_id, current)
 
 
-def begin_attempt(tx: Transaction, run_id: str, tool: str, owner: str) -> int:
-    """Start the next attempt at a run and give it *tool*; returns the fence, larger than any the tool has seen.
+def _settle(tx: Transaction, run_id: str, state: RunState) -> None:
+    """A run has come to rest: its job is done, and the runs that wait for it go on or are cancelled with it."""
+    jobs.swap(tx, run_id, {}, state="done", worker=None)
+    if state is RunState.ENGINEER_REVIEW:
+        return
+    for successor in jobs.successors(tx, run_id):
+        waiting = RunState(rows.state(tx, successor))
+        if waiting in FINAL:
+            continue
+        if state not in GOOD:
+            _cancel_dependent(tx, successor, rows.seq(tx, run_id), state)
+        elif waiting is RunState.WAITING and not outstanding(tx, successor):
+            advance(tx, successor, RunState.QUEUED, reason="everything it waited for is complete")
+            jobs.change(tx, successor, state="queued")
+
+
+def cancel_if_hopeless(tx: Transaction, run_id: str, waited_for: list[dict[str, Any]]) -> bool:
+    """Cancel a run if one of the runs *waited_for* can no longer complete; whether it did."""
+    for row in waited_for:
+        state = RunState(row["state"])
+        if state in FINAL and state not in GOOD:
+            _cancel_dependent(tx, run_id, row["seq"], state)
+            return True
+    return False
+
+
+def _cancel_dependent(tx: Transaction, run_id: str, seq: int, state: RunState) -> None:
+    reason = f"run {seq}, which it waits for, is {state}"
+    advance(
+        tx,
+        run_id,
+        RunState.CANCELLED,
+        reason=reason,
+        error_code="dependency",
+        error_message=reason,
+        ended=now(),
+    )
+
+
+def outstanding(tx: Transaction, run_id: str) -> list[dict[str, Any]]:
+    """The runs that *run_id* still waits for."""
+    return [row for row in jobs.predecessors(tx, run_id) if RunState(row["state"]) not in GOOD]
+
+
+def begin_attempt(tx: Transaction, run_id: str, tool: str, owner: str, *, fence: int | None = None) -> int:
+    """Start the next attempt at a run and give it *tool*, unless it holds it already under *fence*; returns the fence,
+    larger than any the tool has seen.
 
     Raises
     ------
     ToolError
         If another run holds the tool.
     """
-    fence = tools.lease(tx, tool, run_id, seconds=LEASE_S)
-    rows.start_attempt(tx, run_id, worker=owner, fence=fence)
-    return fence
+    held = tools.lease(tx, tool, run_id) if fence is None else fence
+    rows.start_attempt(tx, run_id, worker=owner, fence=held)
+    return held
 
 
 def end_attempt(
@@ -87,8 +136,8 @@ def end_attempt(
         tools.release(tx, tool, run_id)
 
 
-def unfinished(tx: Transaction) -> list[dict[str, Any]]:
-    """Runs that some process was working on: neither final nor waiting for a person."""
-    resting = {*FINAL, RunState.ENGINEER_REVIEW, RunState.ESCALATED, RunState.WAITING}
-    active = [state.value for state in RunState if state not in resting]
-    return tx.select(tables.runs, tables.runs.c.state.in_(active))
+def sweeps_at_work(tx: Transaction) -> dict[str, str]:
+    """Sweeps that are being computed, and which process does."""
+    table = tables.runs
+    found = tx.select(table, table.c.state == RunState.RUNNING.value, table.c.kind == "sweep", columns=("id", "extra"))
+    return {row["id"]: row["extra"]["owner"] for row in found if "owner" in (row["extra"] or {})}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,26 +17,25 @@ from labkit.core.recipe import Recipe
 from labkit.runs import records
 from labkit.runs.interrupts import held_back
 from labkit.runs.lifecycle import FINAL, RunState
-from labkit.runs.scale_out import cores, dask_client
+from labkit.runs.scale_out import cores, dask_client, map_chunks
 from labkit.runs.watch import Report
 from labkit.runs.workplace import Workplace
 from labkit.store import audit, sweeps
 from labkit.store import runs as rows
 from labkit.store.artifacts import Artifacts
-from labkit.store.catalogue import Transaction
+from labkit.store.catalogue import Row, Transaction
 from labkit.store.clock import now
 
 if TYPE_CHECKING:
     import xarray as xr
-    from distributed import Client
 
 MOST_POINTS = 10_000_000
+"""Points up to which a sweep is one run."""
 _CHUNKS_PER_CORE = 16
 _LARGEST_CHUNK = 500
 
 Points = list[tuple[float, ...]]
 Values = list[list[float]]
-Evaluate = Callable[[Points], Values]
 
 
 def run_sweep(
@@ -57,8 +56,8 @@ def run_sweep(
         first and the last combination are tried before anything is stored.
     """
     axes = {path: [float(v) for v in values] for path, values in over.items()}
-    points = _points(process, recipe, axes)
-    chunk = max(1, min(_LARGEST_CHUNK, len(points) // (_CHUNKS_PER_CORE * cores()) or 1))
+    points = grid(process, recipe, axes)
+    chunk = chunk_size(len(points))
     with place.catalogue.begin() as tx:
         if resume is None:
             run_id = records.submit(
@@ -107,32 +106,64 @@ def evaluate(process: str, recipe: str, paths: Sequence[str], points: Points) ->
     return found
 
 
-def map_chunks(
-    client: Client,
-    function: Callable[..., Values],
-    chunks: Mapping[int, tuple[Any, ...]],
-    keep: Callable[[int, Values], None],
-) -> None:
-    """Run *function* on every chunk's arguments and *keep* each result as it arrives; workers always have one in
-    hand."""
-    from distributed import as_completed
+class Grid(Sequence[tuple[float, ...]]):
+    """Every combination of the values on some axes, the last axis fastest, without holding them."""
 
-    futures = {client.submit(function, *arguments, pure=False): ordinal for ordinal, arguments in chunks.items()}
-    try:
-        for future, values in as_completed(list(futures), with_results=True):
-            keep(futures[future], values)
-    finally:
-        client.cancel(list(futures))
+    def __init__(self, axes: Mapping[str, Sequence[float]]) -> None:
+        self._values = [list(values) for values in axes.values()]
+        self._shape = tuple(map(len, self._values))
+
+    def __len__(self) -> int:
+        return math.prod(self._shape)
+
+    def __getitem__(self, index: Any) -> Any:
+        one = not isinstance(index, slice)
+        numbers = range(len(self))[index] if one else np.arange(*index.indices(len(self)))
+        places = np.unravel_index(np.atleast_1d(numbers), self._shape)
+        columns = [[values[at] for at in found.tolist()] for values, found in zip(self._values, places, strict=True)]
+        points = list(zip(*columns, strict=True))
+        return points[0] if one else points
 
 
-def _points(process: Process, recipe: Recipe, axes: Mapping[str, Sequence[float]]) -> Points:
+class _Work(Mapping[int, tuple[Any, ...]]):
+    """Arguments of :func:`evaluate` by chunk, made when they are asked for."""
+
+    def __init__(self, chunks: Sequence[Row], points: Grid, *common: Any) -> None:
+        self._rows = {int(row["ordinal"]): (int(row["first"]), int(row["count"])) for row in chunks}
+        self._points, self._common = points, common
+
+    def __getitem__(self, ordinal: int) -> tuple[Any, ...]:
+        first, count = self._rows[ordinal]
+        return (*self._common, self._points[first : first + count])
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def chunk_size(points: int) -> int:
+    """How many points a chunk of a sweep of *points* has: enough chunks to share out, none that takes too long."""
+    return max(1, min(_LARGEST_CHUNK, points // (_CHUNKS_PER_CORE * cores()) or 1))
+
+
+def grid(process: Process, recipe: Recipe, axes: Mapping[str, Sequence[float]]) -> Grid:
+    """The points of a sweep of *recipe* over *axes* (recipe path to values), the first and the last one tried.
+
+    Raises
+    ------
+    LabkitError
+        If there are none or more than :data:`MOST_POINTS`, or *recipe* or one of the two is refused.
+    """
     if not axes or any(not values for values in axes.values()):
         raise LabkitError(
             "a sweep over nothing",
             allowed="at least one recipe path with at least one value",
             fix='lab.sweep(recipe, {"recipe_steps.3.duration_s": [600, 1200, 1800]})',
         )
-    count = int(np.prod([len(values) for values in axes.values()]))
+    points = Grid(axes)
+    count = math.prod(len(values) for values in axes.values())
     if count > MOST_POINTS:
         raise LabkitError(
             f"a sweep of {count} points", allowed=f"at most {MOST_POINTS}", fix="take fewer values per path"
@@ -140,8 +171,7 @@ def _points(process: Process, recipe: Recipe, axes: Mapping[str, Sequence[float]
     blocking = [f.message for f in process.findings(recipe) if f.blocking]
     if blocking:
         raise LabkitError(f"recipe {recipe.name!r} cannot be swept: {blocking[0]}")
-    points = list(itertools.product(*axes.values()))
-    for point in (points[0], points[-1]):
+    for point in (points[0], points[count - 1]):
         recipe.changed(dict(zip(axes, point, strict=True)))
     return points
 
@@ -149,7 +179,7 @@ def _points(process: Process, recipe: Recipe, axes: Mapping[str, Sequence[float]
 def _pause(place: Workplace, run_id: str, reason: str) -> None:
     """Leave a sweep that stopped half-way so that it can be resumed; one that has just been finished stays so."""
     with held_back(), suppress(StoreError), place.catalogue.begin() as tx:
-        if rows.get(tx, run_id)["state"] == RunState.RUNNING.value:
+        if rows.state(tx, run_id) == RunState.RUNNING.value:
             records.advance(tx, run_id, RunState.PAUSED, reason=f"{reason}; go on with lab.sweep(…, resume={run_id!r})")
 
 
@@ -178,7 +208,7 @@ def _resumed(
 
 
 def _compute(
-    place: Workplace, run_id: str, process: str, recipe: Recipe, paths: tuple[str, ...], points: Points, report: Report
+    place: Workplace, run_id: str, process: str, recipe: Recipe, paths: tuple[str, ...], points: Grid, report: Report
 ) -> None:
     with place.catalogue.read() as tx:
         pending = sweeps.pending(tx, run_id)
@@ -186,20 +216,18 @@ def _compute(
     if not pending:
         return
     document = recipe.to_json(indent=None)
-    work = {
-        row["ordinal"]: (process, document, paths, points[row["first"] : row["first"] + row["count"]])
-        for row in pending
-    }
+    work = _Work(pending, points, process, document, paths)
     done = total - len(pending)
 
     kept = Artifacts(place.folder)
 
     def keep(ordinal: int, values: Values) -> None:
         nonlocal done
-        done += 1
         with place.catalogue.begin(durable=False) as tx:
             address = kept.put(tx, json.dumps(values).encode(), media_type="application/json")
-            sweeps.finish(tx, run_id, ordinal, artifact=address)
+            if not sweeps.finish(tx, run_id, ordinal, artifact=address):
+                return
+            done += 1
             rows.progress(tx, run_id, 100.0 * done / total, f"chunk {done} of {total}")
         report(100.0 * done / total, f"chunk {done} of {total}")
 
@@ -212,21 +240,21 @@ def _collect(place: Workplace, process: Process, run_id: str, axes: Mapping[str,
     import xarray as xr
 
     with place.catalogue.read() as tx:
-        table: Values = []
+        shape = [len(values) for values in axes.values()]
+        table = np.empty((math.prod(shape), len(process.indicators)))
         kept = Artifacts(place.folder)
         for row in sweeps.chunks(tx, run_id):
-            table.extend(json.loads(kept.get(tx, row["artifact"])))
-    shape = [len(values) for values in axes.values()]
-    grid = np.array(table, dtype=float).reshape(*shape, len(process.indicators))
+            table[row["first"] : row["first"] + row["count"]] = json.loads(kept.get(tx, row["artifact"]))
+    values = table.reshape(*shape, len(process.indicators))
     names = {path: path.replace(".", "_") for path in axes}
     return xr.Dataset(
         {
-            i.name: (tuple(names.values()), grid[..., k], {"units": i.units, "long_name": i.description})
+            i.name: (tuple(names.values()), values[..., k], {"units": i.units, "long_name": i.description})
             for k, i in enumerate(process.indicators)
         },
         coords={
-            names[path]: (names[path], np.array(values), {"recipe_path": path, "units": _units(process, path)})
-            for path, values in axes.items()
+            names[path]: (names[path], np.array(along), {"recipe_path": path, "units": _units(process, path)})
+            for path, along in axes.items()
         },
     )
 
@@ -242,7 +270,7 @@ def _units(process: Process, path: str) -> str:
 def _finish(place: Workplace, run_id: str, recipe: Recipe, dataset: xr.Dataset) -> None:
     document = {"run": run_id, "kind": "sweep", "process": recipe.process, "recipe": recipe.model_dump(mode="json")}
     with held_back(), place.folders.stage(run_id, document, fields={"sweep": dataset}) as staged:
-        staged.publish()
+        staged.publish(place.catalogue.holds)
         with place.catalogue.begin() as tx:
             records.advance(tx, run_id, RunState.EVALUATING, RunState.COMPLETED, ended=now(), progress=100.0, step="")
             rows.commit_folder(tx, run_id, staged.folder, staged.checksum)

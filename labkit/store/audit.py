@@ -118,20 +118,38 @@ def verify(catalogue: Catalogue) -> Verification:
         elif not hmac.compare_digest(_signature(key, entry), str(entry["signature"])):
             raise Corrupted(f"audit anchor of record {entry['ordinal']} is not signed by this lab's key")
         heads[int(entry["ordinal"])] = str(entry["hash"])
-    previous, count = ORIGIN, 0
     with catalogue.read() as tx:
-        for row in _in_order(tx):
-            count += 1
-            if row["ordinal"] != count:
-                raise Corrupted(f"audit record {count} is missing")
-            if row["previous"] != previous or row["hash"] != _digest(organisation, row):
-                raise Corrupted(f"audit record {count} ({row['action']} {row['subject']}) was changed")
-            if heads.get(count, row["hash"]) != row["hash"]:
-                raise Corrupted(f"audit record {count} is not the one that was signed")
-            previous = row["hash"]
+        count, _ = follow(tx, heads)
     if heads and max(heads) > count:
         raise Corrupted(f"audit record {count + 1} is missing: {max(heads)} records were signed, {count} are there")
     return Verification(count, max(heads, default=0), foreign)
+
+
+def follow(tx: Transaction, heads: Mapping[int, str] | None = None) -> tuple[int, str]:
+    """Recompute the organisation's chain from its first record; returns its length and its last hash.
+
+    Parameters
+    ----------
+    heads : mapping, optional
+        Signed hashes that the records must have, by ordinal.
+
+    Raises
+    ------
+    Corrupted
+        Naming the first record that was changed, is missing, or is not the signed one.
+    """
+    known = heads or {}
+    previous, count = ORIGIN, 0
+    for row in _in_order(tx):
+        count += 1
+        if row["ordinal"] != count:
+            raise Corrupted(f"audit record {count} is missing")
+        if row["previous"] != previous or row["hash"] != _digest(tx.organisation, row):
+            raise Corrupted(f"audit record {count} ({row['action']} {row['subject']}) was changed")
+        if known.get(count, row["hash"]) != row["hash"]:
+            raise Corrupted(f"audit record {count} is not the one that was signed")
+        previous = str(row["hash"])
+    return count, previous
 
 
 def _in_order(tx: Transaction) -> Iterator[Row]:

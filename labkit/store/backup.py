@@ -1,8 +1,9 @@
 """Backup of a lab into one archive (tar, zstd) with a manifest of checksums, and its restoration.
 
-The archive holds the catalogue as of one moment, the run folders and artifacts that it refers to, settings and the
-audit anchors. The audit signing key stays out unless asked for: who holds it can sign, and archives travel. A lab
-restored without it verifies its chain, but can no longer check the signatures made before.
+The archive holds the catalogue as of one moment (a SQLite file, also from PostgreSQL), the run folders and artifacts
+that it refers to, the journals of runs, settings and the audit anchors. The audit signing key stays out unless asked
+for: who holds it can sign, and archives travel. A lab restored without it verifies its chain, but can no longer check
+the signatures made before.
 """
 
 from __future__ import annotations
@@ -23,15 +24,25 @@ import pyarrow as pa
 from labkit.core.errors import Corrupted, StoreError
 from labkit.store.catalogue import Catalogue
 from labkit.store.clock import now
+from labkit.store.journal import FOLDER as JOURNALS
 from labkit.store.places import make_folders, sync_folder, writing
 from labkit.store.run_folder import QUARANTINE, STAGING
 from labkit.store.schema import HEAD, copy_sqlite, labkit_version
+from labkit.store.settings_file import SETTINGS, redirected, settings_text
+from labkit.store.table_copy import embedded_copy
+from labkit.store.transfer import RETIRED
 
 MANIFEST = "manifest.json"
 LEFT_OUT = frozenset({STAGING, QUARANTINE, "locks"})
 """Folders of a lab that are not part of a backup: unfinished work, damaged runs, locks of processes."""
 KEYS = frozenset({"audit/key"})
 """Secrets, part of a backup only when asked for."""
+ENDPOINT = "endpoint.json"
+"""Address and token of a running tool; never part of a backup."""
+LIVE = frozenset({"tools", JOURNALS})
+"""Folders whose SQLite files are written by other processes: ledgers of tools, journals of runs."""
+EMBEDDED = "catalogue.db"
+"""The catalogue's file in the archive of a lab on PostgreSQL: restored, it is an embedded lab."""
 _BLOCK = 1 << 20
 
 
@@ -55,27 +66,22 @@ def backup(
     Raises
     ------
     StoreError
-        If *archive* exists or cannot be written, or the catalogue is on PostgreSQL, which has its own tool.
+        If *archive* exists or cannot be written.
     """
     folder = folder.absolute()
-    if catalogue.url.get_backend_name() != "sqlite" or not catalogue.url.database:
-        raise StoreError(
-            "this lab's catalogue is on PostgreSQL, which backs itself up",
-            fix=f'pg_dump --format=custom --file=catalogue.dump "{_for_dump(catalogue)}", and copy {folder} beside it',
-        )
     if archive.exists():
         raise StoreError(f"{archive} exists", fix="name another file, or remove that one")
-    database = Path(catalogue.url.database)
     aside = archive.with_name(f".{archive.name}.part")
     with writing(archive), tempfile.TemporaryDirectory(prefix="labkit-") as scratch:
-        snapshot = Path(scratch) / database.name
-        copy_sqlite(database, snapshot)
-        members = [
-            (database.name, snapshot),
-            *((name, folder / name) for name in _members(folder, database, include_keys)),
-        ]
+        members = _snapshot(catalogue, folder, Path(scratch))
+        database = members[0][0]
+        taken = {name for name, _ in members}
+        for name in _members(folder, database, include_keys):
+            if name not in taken:
+                live = name.endswith(".db") and name.partition("/")[0] in LIVE
+                members.append((name, _still(folder / name, Path(scratch)) if live else folder / name))
         try:
-            manifest = _write(aside, members, database.name, catalogue.lab_id, include_keys, progress)
+            manifest = _write(aside, members, database, catalogue.lab_id, include_keys, progress)
             with aside.open("rb") as handle:
                 os.fsync(handle.fileno())
             os.replace(aside, archive)
@@ -129,8 +135,34 @@ def restore(archive: Path, folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _members(folder: Path, database: Path, include_keys: bool) -> Iterator[str]:
-    own = {f"{database.name}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
+def _snapshot(catalogue: Catalogue, folder: Path, scratch: Path) -> list[tuple[str, Path]]:
+    """The catalogue as a SQLite file in *scratch*; from PostgreSQL, also the settings that belong to such a file."""
+    if catalogue.url.get_backend_name() == "sqlite":
+        database = Path(str(catalogue.url.database))
+        copy_sqlite(database, scratch / database.name)
+        return [(database.name, scratch / database.name)]
+    journals = embedded_copy(catalogue, scratch / EMBEDDED, scratch / JOURNALS)
+    files = [(EMBEDDED, scratch / EMBEDDED), *((f"{JOURNALS}/{path.name}", path) for path in journals)]
+    if (folder / SETTINGS).exists():
+        text = redirected(settings_text(folder / SETTINGS), None)
+        (scratch / SETTINGS).write_bytes(text.encode())
+        files.append((SETTINGS, scratch / SETTINGS))
+    return files
+
+
+def _still(file: Path, scratch: Path) -> Path:
+    """A copy, as of one moment, of a SQLite file that its owner may be writing; the file itself where it is gone or
+    not whole, which reading it will show."""
+    target = scratch / f"{len(list(scratch.iterdir()))}.live"
+    try:
+        copy_sqlite(file, target)
+    except StoreError:
+        return file
+    return target
+
+
+def _members(folder: Path, database: str, include_keys: bool) -> Iterator[str]:
+    own = {f"{database}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")}
     for root, below, files in os.walk(folder):
         at = Path(root)
         below[:] = sorted(
@@ -138,10 +170,15 @@ def _members(folder: Path, database: Path, include_keys: bool) -> Iterator[str]:
         )
         for name in sorted(files):
             path = (at / name).relative_to(folder).as_posix()
-            secret = path in KEYS and not include_keys
-            if path in own or secret or name.endswith((".part", ".lock")) or (at / name).is_symlink():
+            secret = (path in KEYS and not include_keys) or name == ENDPOINT
+            if (
+                path in own
+                or secret
+                or name.endswith((".part", ".lock", ".db-wal", ".db-shm"))
+                or (at / name).is_symlink()
+            ):
                 continue
-            if not (at == folder and name.endswith((".backup", ".tar.zst"))):
+            if not (at == folder and (name.endswith((".backup", ".tar.zst")) or RETIRED in name)):
                 yield path
 
 
@@ -241,7 +278,3 @@ def _copy(source: IO[bytes], target: Path, mode: int) -> str:
         sink.flush()
         os.fsync(handle)
     return digest.hexdigest()
-
-
-def _for_dump(catalogue: Catalogue) -> str:
-    return catalogue.url.set(drivername="postgresql", password=None).render_as_string()

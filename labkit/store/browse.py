@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from labkit.core.errors import StoreError
+from labkit.store import arguments
 from labkit.store.catalogue import Row, Transaction
 from labkit.store.clock import moment
 from labkit.store.tables import FILTER_COLUMNS, results, run_wafers, runs
@@ -98,8 +99,7 @@ def page(tx: Transaction, *, sort: str = "newest", after: str | None = None, lim
     StoreError
         If a filter, the sort, the limit or the cursor is not one of those.
     """
-    if not 1 <= limit <= 1000:
-        raise StoreError(f"a page of {limit} runs", allowed="1 to 1000")
+    limit = arguments.whole("limit", limit, 1, 1000)
     statement = select(tx, sort=sort, after=after, **filters).limit(limit + 1)
     rows = [dict(row) for row in tx.execute(statement).mappings()]
     more = len(rows) > limit
@@ -136,8 +136,8 @@ def select(tx: Transaction, *, sort: str = "newest", after: str | None = None, *
 
 def _order(sort: str, by_time: bool) -> tuple[sa.Column[Any], bool, str]:
     """Column, direction and index of *sort*; runs filtered by creation time are also ordered by it."""
-    if sort not in SORTS:
-        raise StoreError(f"runs cannot be sorted by {sort!r}", allowed=", ".join(SORTS))
+    if not isinstance(sort, str) or sort not in SORTS:
+        raise StoreError(f"runs cannot be sorted by {arguments.shown(sort)}", allowed=", ".join(SORTS))
     if sort in ("newest", "oldest"):
         name = "created" if by_time else "seq"
         return runs.c[name], sort == "newest", f"ix_runs_org_id_{'created_seq' if by_time else 'seq'}"
@@ -156,14 +156,14 @@ def _conditions(tx: Transaction, filters: Mapping[str, Any]) -> list[_Condition]
     found = [_of_column(tx, name, filters[name]) for name in FILTER_COLUMNS if filters.get(name) is not None]
     low, high = filters.get("created_after"), filters.get("created_before")
     if low is not None or high is not None:
-        clauses = ([runs.c.created >= moment(low)] if low is not None else []) + (
-            [runs.c.created < moment(high)] if high is not None else []
+        clauses = ([runs.c.created >= arguments.time("created_after", low)] if low is not None else []) + (
+            [runs.c.created < arguments.time("created_before", high)] if high is not None else []
         )
         found.append(_on_runs(tx, sa.and_(*clauses), "ix_runs_org_id_created_seq"))
     if filters.get("wafer") is not None:
-        found.append(_linked(tx, run_wafers, run_wafers.c.wafer == str(filters["wafer"])))
-    for name, bounds in (filters.get("results") or {}).items():
-        low, high = _range(name, bounds)
+        found.append(_linked(tx, run_wafers, run_wafers.c.wafer == arguments.text("wafer", filters["wafer"])))
+    wanted = {} if filters.get("results") is None else arguments.ranges("results", filters["results"])
+    for name, (low, high) in wanted.items():
         clauses = (
             [results.c.name == name]
             + ([results.c.value >= low] if low is not None else [])
@@ -175,27 +175,18 @@ def _conditions(tx: Transaction, filters: Mapping[str, Any]) -> list[_Condition]
 
 def _of_column(tx: Transaction, name: str, value: Any) -> _Condition:
     column, index = runs.c[name], f"ix_runs_org_id_{name}_seq"
-    if isinstance(value, str | bool | int):
+    values = arguments.several(name, value)
+    if values is None:
         return _on_runs(tx, column == _typed(name, value), index, equal=True)
-    return _on_runs(tx, column.in_([_typed(name, item) for item in value]), index)
+    return _on_runs(tx, column.in_([_typed(name, item) for item in values]), index)
 
 
 def _typed(name: str, value: Any) -> Any:
-    if isinstance(value, bool) != (name == "qualified"):
-        raise StoreError(
-            f"{name} = {value!r} cannot be filtered by", allowed="True or False" if name == "qualified" else "text"
-        )
-    return value if name == "qualified" else str(value)
-
-
-def _range(name: str, bounds: Any) -> tuple[float | None, float | None]:
-    try:
-        low, high = bounds
-        return (None if low is None else float(low)), (None if high is None else float(high))
-    except (TypeError, ValueError):
-        raise StoreError(
-            f"results[{name!r}] = {bounds!r} is no range", allowed="(low, high), with None for an open end"
-        ) from None
+    if name == "qualified":
+        if not isinstance(value, bool):
+            raise StoreError(f"qualified = {arguments.shown(value)} cannot be filtered by", allowed="True or False")
+        return value
+    return arguments.text(name, value, allowed="text, or several of them")
 
 
 def _on_runs(tx: Transaction, clause: sa.ColumnElement[bool], index: str, *, equal: bool = False) -> _Condition:
@@ -256,12 +247,12 @@ def _cursor(sort: str, row: Row) -> str:
     return base64.urlsafe_b64encode(json.dumps([sort, stamp, row["seq"]]).encode()).decode()
 
 
-def _read_cursor(text: str, sort: str) -> list[Any]:
+def _read_cursor(cursor: str, sort: str) -> list[Any]:
     try:
-        made_for, value, seq = json.loads(base64.urlsafe_b64decode(text.encode()))
+        made_for, value, seq = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if made_for != sort or not isinstance(seq, int):
             raise ValueError
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise StoreError("the cursor is not one of this sort", fix="start again without after=") from None
     return [value, seq]
 

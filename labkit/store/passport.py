@@ -48,6 +48,7 @@ def place(tx: Transaction, run: str, wafers: Mapping[str, int | None]) -> None:
     StoreError
         If two wafers have the same slot.
     """
+    tx.exclusive("passport")
     slots = [slot for slot in wafers.values() if slot is not None]
     if len(set(slots)) != len(slots):
         raise StoreError(f"two wafers of run {run} have the same slot", allowed="one wafer per slot")

@@ -9,8 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from labkit.core.errors import Corrupted, StoreError
 from labkit.store import tables
@@ -22,6 +28,10 @@ from labkit.store.staging import CHECKSUMS, STAGING, claim
 
 RECENT = 200
 """Newest finished runs whose folders are looked for when a lab is opened; :func:`check` looks at all."""
+
+YOUNG_S = 60.0
+"""Age up to which nobody's lock file is left alone: its maker may not have locked it yet, s."""
+_OWNER = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\.lock")
 
 
 @dataclass(frozen=True)
@@ -40,8 +50,11 @@ def recover(catalogue: Catalogue, folders: RunFolders) -> list[Finding]:
     """Clear what dead processes left behind, and look for the folders of the newest runs.
 
     Half-written folders are removed; a folder that was published but whose row was never committed is moved to
-    ``quarantine/``; a row without its folder is entered in the quarantine table. Everything else stays usable.
+    ``quarantine/``; a row without its folder is entered in the quarantine table. Lock files of dead processes go.
+    Everything else stays usable.
     """
+    if catalogue.folder is not None:
+        sweep_locks(catalogue.folder / "locks")
     return [*_unfinished(catalogue, folders), *_missing(catalogue, folders, RECENT)]
 
 
@@ -79,6 +92,21 @@ def resolve(catalogue: Catalogue, folders: RunFolders, run: str) -> None:
         folders.verify(row["folder"], row["folder_checksum"])
     with catalogue.begin() as tx:
         tx.update(tables.quarantine, {"kind": "run", "subject": run}, {"resolved_at": now()})
+
+
+def sweep_locks(locks: Path) -> None:
+    """Remove the lock files in *locks* by which dead processes showed that they lived.
+
+    A file that another process holds, or that is not yet :data:`YOUNG_S` old and may be about to be held, stays; so
+    does every lock with another name than a process's identifier.
+    """
+    if not locks.is_dir():
+        return
+    for path in locks.iterdir():
+        with suppress(OSError, Timeout):
+            if _OWNER.fullmatch(path.name) and time.time() - path.stat().st_mtime > YOUNG_S:
+                with FileLock(path, timeout=0):
+                    path.unlink()
 
 
 def _unfinished(catalogue: Catalogue, folders: RunFolders) -> list[Finding]:

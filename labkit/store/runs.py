@@ -56,6 +56,30 @@ def get(tx: Transaction, run: str | int) -> Row:
     return tx.get(tables.runs, seq=run) if isinstance(run, int) else tx.get(tables.runs, id=run)
 
 
+def state(tx: Transaction, run: str) -> str:
+    """The state of *run*, without reading its documents.
+
+    Raises
+    ------
+    NotFound
+        If this organisation has no such run.
+    """
+    found = tx.select(tables.runs, tables.runs.c.id == run, columns=("state",), limit=1)
+    return str(found[0]["state"]) if found else str(get(tx, run)["state"])
+
+
+def seq(tx: Transaction, run: str) -> int:
+    """The running number of *run*, without reading its documents.
+
+    Raises
+    ------
+    NotFound
+        If this organisation has no such run.
+    """
+    found = tx.select(tables.runs, tables.runs.c.id == run, columns=("seq",), limit=1)
+    return int(found[0]["seq"]) if found else int(get(tx, run)["seq"])
+
+
 def update(tx: Transaction, run: str, **changes: Any) -> None:
     """Change columns of *run*; its state is changed with :func:`move` only."""
     fixed = {"id", "seq", "state", "org_id"} & set(changes)
@@ -114,9 +138,8 @@ def move_through(
     IllegalTransition
         If it is in another state by now.
     """
-    statement = sa.update(tables.runs).where(tables.runs.c.id == run, tables.runs.c.state == expected)
-    if not tx.execute(statement.values(**accepted(tables.runs, changes), state=targets[-1])).rowcount:
-        present = get(tx, run)["state"]
+    if not tx.change(tables.runs, {"id": run, "state": expected}, {**changes, "state": targets[-1]}):
+        present = state(tx, run)
         raise IllegalTransition(f"run {run} is {present}, so it cannot become {targets[0]}", allowed=f"from {expected}")
     at, by, origins = now(), tx.principal.user, [expected, *targets[:-1]]
     tx.insert_many(
@@ -137,7 +160,7 @@ def move_through(
 
 def history(tx: Transaction, run: str) -> list[Row]:
     """The transitions of *run*, oldest first."""
-    get(tx, run)
+    seq(tx, run)
     return tx.select(tables.transitions, tables.transitions.c.run == run, order=[tables.transitions.c.number])
 
 
@@ -150,7 +173,7 @@ def start_attempt(
     tx: Transaction, run: str, *, state: str = "running", worker: str = "", fence: int | None = None
 ) -> int:
     """Add the next attempt at *run*; returns its ordinal, from 1."""
-    get(tx, run)
+    seq(tx, run)
     ordinals = [row["ordinal"] for row in attempts(tx, run)]
     ordinal = max(ordinals, default=0) + 1
     at = now()
@@ -167,6 +190,18 @@ def start_attempt(
         },
     )
     return ordinal
+
+
+def acknowledge_attempt(tx: Transaction, run: str) -> None:
+    """Note that the tool has started the running attempt at *run*."""
+    tx.change(tables.attempts, {"run": run, "state": "running"}, {"acknowledged": now()})
+
+
+def was_acknowledged(tx: Transaction, run: str) -> bool:
+    """Whether a tool is known to have started the running attempt at *run*."""
+    table = tables.attempts
+    found = tx.select(table, table.c.run == run, table.c.state == "running", columns=("acknowledged",))
+    return any(row["acknowledged"] is not None for row in found)
 
 
 def move_attempt(
@@ -194,17 +229,17 @@ def attempts(tx: Transaction, run: str) -> list[Row]:
 
 def record_results(tx: Transaction, run: str, results: Iterable[Mapping[str, Any]]) -> None:
     """Keep *results* (``name``, ``value``, ``expected``, ``residual``, ``units``) of *run*, replacing earlier ones."""
-    seq = get(tx, run)["seq"]
-    tx.delete(tables.results, tables.results.c.run_seq == seq)
+    number = seq(tx, run)
+    tx.delete(tables.results, tables.results.c.run_seq == number)
     blank = {"value": None, "expected": None, "residual": None, "units": "1"}
-    tx.insert_many(tables.results, [{**blank, **row, "run_seq": seq} for row in results])
+    tx.insert_many(tables.results, [{**blank, **row, "run_seq": number} for row in results])
 
 
 def results(tx: Transaction, run: str) -> dict[str, Row]:
     """Results of *run* by name."""
-    seq = get(tx, run)["seq"]
+    number = seq(tx, run)
     found = tx.select(
-        tables.results, tables.results.c.run_seq == seq, columns=("name", "value", "expected", "residual", "units")
+        tables.results, tables.results.c.run_seq == number, columns=("name", "value", "expected", "residual", "units")
     )
     return {row.pop("name"): row for row in found}
 
@@ -226,7 +261,7 @@ def results_of(
 def record_violations(tx: Transaction, run: str, violations: Iterable[Mapping[str, Any]]) -> None:
     """Keep broken limits of *run* (``quantity``, ``severity``, ``value``, ``low``, ``high``, ``units``, ``stage``
     …)."""
-    get(tx, run)
+    seq(tx, run)
     for row in violations:
         bounds = {name: _finite(row.get(name)) for name in ("value", "low", "high")}
         tx.insert(tables.violations, {**row, **bounds, "run": run})
@@ -258,6 +293,14 @@ def last(tx: Transaction, *, tool: str, process: str) -> Row | None:
     table = tables.runs
     rows = tx.select(table, table.c.tool == tool, table.c.process == process, order=[table.c.seq.desc()], limit=1)
     return rows[0] if rows else None
+
+
+def last_with_folder(tx: Transaction, *, tool: str) -> str | None:
+    """The newest run on *tool* whose data are committed, or ``None``."""
+    table = tables.runs
+    where = table.c.tool == tool, table.c.folder.is_not(None)
+    found = tx.select(table, *where, columns=("id",), order=[table.c.seq.desc()], limit=1)
+    return str(found[0]["id"]) if found else None
 
 
 def duration(started: datetime | None, ended: datetime | None) -> float | None:

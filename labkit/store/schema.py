@@ -13,9 +13,9 @@ from labkit.core.errors import StoreError
 from labkit.store.engine import in_words
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision this labkit knows; opening a catalogue already there loads no migration machinery."""
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 
 
 def labkit_version() -> str:

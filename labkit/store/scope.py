@@ -13,7 +13,7 @@ from sqlalchemy.sql.elements import (
     ColumnClause,
     Grouping,
 )
-from sqlalchemy.sql.operators import and_, eq
+from sqlalchemy.sql.operators import and_, custom_op, eq
 from sqlalchemy.sql.selectable import AliasedReturnsRows, FromClause, SelectBase, Subquery, TableClause
 
 from labkit.core.errors import PermissionDenied
@@ -70,6 +70,11 @@ def _level(statement: Any) -> tuple[set[Any], list[Any]]:
     seen: set[int] = set()
     while pending:
         element = pending.pop()
+        kind = type(element)
+        if kind is BindParameter:
+            continue
+        if kind is sa.Column and element.table is not None:
+            element = element.table
         if id(element) in seen:
             continue
         seen.add(id(element))
@@ -86,7 +91,11 @@ def _level(statement: Any) -> tuple[set[Any], list[Any]]:
 
 def _parts(element: Any) -> Iterator[Any]:
     literal = isinstance(element, ColumnClause) and element.is_literal and element.name not in ("*", "1")
-    if literal or isinstance(element, sa.TextClause | TableClause):
+    if (
+        literal
+        or isinstance(element, sa.TextClause | TableClause)
+        or isinstance(getattr(element, "operator", None), custom_op)
+    ):
         raise PermissionDenied("a catalogue statement held literal SQL", allowed="columns of labkit.store.tables")
     table = getattr(element, "table", None)
     if isinstance(table, FromClause):

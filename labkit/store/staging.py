@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,20 +25,41 @@ STAGING = "staging"
 DOCUMENT, CHECKSUMS = "run.json", "checksums.json"
 
 
+Known = Callable[[str, str], bool]
+"""Whether the catalogue has a committed row for a run (its id) with a folder: :meth:`Catalogue.holds`."""
+
+
 class Staged:
-    """A finished run, written aside. Use as a context manager: leaving it without publishing discards it."""
+    """A finished run, written aside. Use as a context manager: leaving it without publishing discards it.
+
+    When an error leaves the block after publishing, nobody here can know whether the commit came first: an interrupt
+    may arrive after it, and a database may fail while it answers. Then the catalogue is asked; without its word the
+    folder stays with its note, and recovery decides. A committed folder is never removed.
+    """
 
     run: str
     folder: str
     checksum: str
     is_published = False
+    _known: Known | None = None
 
-    def publish(self) -> Self:
-        """Move the folder to its final place; the run still does not count until the catalogue row says so."""
+    def publish(self, known: Known | None = None) -> Self:
+        """Move the folder to its final place; the run still does not count until the catalogue row says so.
+
+        *known* is asked what became of the commit if an error leaves the block; without it, that is left to recovery.
+        """
         raise NotImplementedError
+
+    def _require_uncommitted(self, known: Known | None) -> None:
+        """Refuse to replace a folder, unless the catalogue says that its commit never happened."""
+        if known is None or known(self.run, self.folder):
+            raise StoreError(f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change")
 
     def release(self) -> None:
         """Say that the catalogue row is committed; afterwards recovery has nothing to look at."""
+
+    def leave(self) -> None:
+        """Let go of everything as it is, for recovery."""
 
     def discard(self) -> None:
         """Remove what was staged or published, when the commit did not happen."""
@@ -49,10 +70,26 @@ class Staged:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None or not self.is_published:
+        if not self.is_published:
             self.discard()
-        else:
+        elif error is None:
             self.release()
+        else:
+            self._settle()
+
+    def _settle(self) -> None:
+        committed: bool | None = None
+        try:
+            if self._known is not None:
+                with suppress(StoreError):
+                    committed = self._known(self.run, self.folder)
+        finally:
+            if committed is None:
+                self.leave()
+            elif committed:
+                self.release()
+            else:
+                self.discard()
 
 
 class LocalStaged(Staged):
@@ -79,19 +116,22 @@ class LocalStaged(Staged):
                 raise
         self.checksum = sha256(content)
 
-    def publish(self) -> Self:
+    def publish(self, known: Known | None = None) -> Self:
         """Rename the folder into place."""
         target = self._root / self.folder
         with writing(target):
             make_folders(target.parent)
             sync_folder(self._aside.parent)
             if target.exists():
-                raise StoreError(
-                    f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change"
-                )
-            os.rename(self._aside, target)
+                self._require_uncommitted(known)
+                shutil.rmtree(target)
+            self._known, self.is_published = known, True
+            try:
+                os.rename(self._aside, target)
+            except OSError:
+                self.is_published = False
+                raise
             sync_folder(target.parent)
-        self.is_published = True
         return self
 
     def release(self) -> None:
@@ -99,6 +139,11 @@ class LocalStaged(Staged):
         if self._lock >= 0:
             with suppress(OSError):
                 self._intent.unlink()
+            self.leave()
+
+    def leave(self) -> None:
+        """Give up the lock; the note stays."""
+        if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
 
@@ -120,14 +165,15 @@ class RemoteStaged(Staged):
         self._files[CHECKSUMS] = _checksums(entries)
         self.checksum = sha256(self._files[CHECKSUMS])
 
-    def publish(self) -> Self:
+    def publish(self, known: Known | None = None) -> Self:
         """Write every object, the checksums last."""
         if self._place.exists(f"{self.folder}/{CHECKSUMS}"):
-            raise StoreError(f"run {self.run} already has a folder {self.folder}", fix="finished runs do not change")
+            self._require_uncommitted(known)
+            self._place.remove(self.folder)
+        self._known, self.is_published = known, True
         last = (DOCUMENT, CHECKSUMS)
         for path in (*(name for name in self._files if name not in last), *last):
             self._place.write(f"{self.folder}/{path}", self._files[path])
-        self.is_published = True
         return self
 
     def discard(self) -> None:

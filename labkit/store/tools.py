@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from labkit.core.errors import NotFound, StoreError, ToolError
+from labkit.core.errors import NotFound, StoreError, ToolBusy
 from labkit.store import tables
 from labkit.store.catalogue import Row, Transaction
 from labkit.store.clock import now
@@ -31,6 +31,7 @@ def register(
     StoreError
         If the tool exists as another kind or for another process.
     """
+    tx.exclusive("tools")
     changes = {"name": name or tool, "config": dict(config or {}), "capabilities": dict(capabilities or {})}
     found = tx.find(TABLE, id=tool)
     if found is None:
@@ -72,6 +73,13 @@ def listing(tx: Transaction, *, process: str | None = None) -> list[Row]:
     return tx.select(TABLE, *([TABLE.c.process == process] if process is not None else []), order=[TABLE.c.id])
 
 
+def settle(tx: Transaction, tool: str, home: str) -> None:
+    """Note where a tool lives, machine and folder, unless that is known already."""
+    config = get(tx, tool)["config"]
+    if config.get("home") is None:
+        tx.update(TABLE, {"id": tool}, {"config": {**config, "home": home}})
+
+
 def set_state(tx: Transaction, tool: str, state: str, *, reason: str = "", at: datetime | None = None) -> None:
     """Put a tool into an E10 state; the state before it ends at that moment. Entering the present state changes
     nothing.
@@ -86,8 +94,10 @@ def set_state(tx: Transaction, tool: str, state: str, *, reason: str = "", at: d
     present = get(tx, tool)
     if present["state"] == state:
         return
-    moment, table = at or now(), tables.tool_states
+    table = tables.tool_states
     last = tx.select(table, table.c.tool == tool, table.c.until.is_(None), order=[table.c.number.desc()], limit=1)
+    # A clock that was set back must not keep a tool from changing its state.
+    moment = at or (max(now(), last[0]["since"]) if last else now())
     if last and moment < last[0]["since"]:
         raise StoreError(
             f"tool {tool!r} is {present['state']} since {last[0]['since']:%Y-%m-%d %H:%M:%S}", allowed="a later moment"
@@ -106,28 +116,44 @@ def timeline(tx: Transaction, tool: str) -> list[Row]:
     return tx.select(table, table.c.tool == tool, order=[table.c.number])
 
 
-def lease(tx: Transaction, tool: str, run: str, *, seconds: float = 3600.0) -> int:
+def lease(tx: Transaction, tool: str, run: str, *, seconds: float | None = None) -> int:
     """Reserve a tool for a run; returns a fence that grows with every lease, so that an older holder can be refused.
+
+    Without *seconds* it holds until it is released: recovery does that for holders that have died, and no clock that
+    was set forward can take a tool from a run at work.
 
     Raises
     ------
-    ToolError
+    ToolBusy
         If another run holds a lease that has not expired.
     """
     row, moment = get(tx, tool), now()
     until = row["leased_until"] or datetime.max.replace(tzinfo=UTC)
     held = row["leased_run"] not in (None, run) and until > moment
     if held:
-        raise ToolError(
+        raise ToolBusy(
             f"tool {tool!r} is reserved for run {row['leased_run']} until {until:%Y-%m-%d %H:%M:%S} UTC",
             allowed="one run at a time per tool",
             fix="wait for that run to end, or cancel it",
         )
     fence = int(row["fence"]) + 1
     tx.update(
-        TABLE, {"id": tool}, {"fence": fence, "leased_run": run, "leased_until": moment + timedelta(seconds=seconds)}
+        TABLE,
+        {"id": tool},
+        {
+            "fence": fence,
+            "leased_run": run,
+            "leased_until": None if seconds is None else moment + timedelta(seconds=seconds),
+        },
     )
     return fence
+
+
+def holder(tx: Transaction, tool: str) -> str | None:
+    """The run that holds a tool now; None if it is free."""
+    row = get(tx, tool)
+    until = row["leased_until"] or datetime.max.replace(tzinfo=UTC)
+    return str(row["leased_run"]) if row["leased_run"] is not None and until > now() else None
 
 
 def release(tx: Transaction, tool: str, run: str) -> None:

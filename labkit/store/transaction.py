@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,8 @@ import sqlalchemy as sa
 
 from labkit.core.errors import NotFound, PermissionDenied, StoreError
 from labkit.core.identity import Principal
-from labkit.store import scope
-from labkit.store.clock import UtcTime, moment
-from labkit.store.documents import plain
+from labkit.store import prepared, scope
+from labkit.store.clock import UtcTime
 from labkit.store.engine import in_words
 
 Row = dict[str, Any]
@@ -64,21 +64,20 @@ class Transaction:
 
     def insert(self, table: sa.Table, row: Mapping[str, Any]) -> Any:
         """Add one row; returns its first primary-key value that is not the organisation (a running number, an id …)."""
-        values = self._owned(table, row)
-        done = self._insert(sa.insert(table).values(values))
+        done = self._insert(table, self._owned(table, row))
         keys = [key for key in (done.inserted_primary_key or ()) if key != self.organisation]
         return keys[0] if keys else None
 
     def insert_many(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add *rows*, which all have the same columns."""
         if rows:
-            self._insert(sa.insert(table), [self._owned(table, row) for row in rows])
+            self._insert(table, [self._owned(table, row) for row in rows])
 
-    def _insert(self, statement: sa.Insert, rows: list[Row] | None = None) -> sa.CursorResult[Any]:
+    def _insert(self, table: sa.Table, rows: Row | list[Row]) -> sa.CursorResult[Any]:
         if not self.writes:
             raise StoreError("this transaction only reads", fix="use catalogue.begin()")
         with in_words(self._connection.engine.url):
-            return self._connection.execute(statement, rows) if rows else self._connection.execute(statement)
+            return self._connection.execute(prepared.insertion(table), rows)
 
     def _owned(self, table: sa.Table, row: Mapping[str, Any]) -> Row:
         if row.get("org_id", self.organisation) != self.organisation:
@@ -97,22 +96,32 @@ class Transaction:
         lock: bool = False,
     ) -> list[Row]:
         """Rows of *table* that satisfy *where*; *lock* keeps them from other writers until the transaction ends."""
-        statement = sa.select(*(table.c[name] for name in columns)) if columns else sa.select(table)
-        statement = statement.where(*where).order_by(*order).limit(limit)
-        if lock and self.writes:
-            statement = statement.with_for_update()
-        return [dict(row) for row in self.execute(statement).mappings()]
+        known = [prepared.condition(table, clause) for clause in where]
+        sorting = prepared.ordering(table, order)
+        if None in known or sorting is None:
+            statement = prepared.rows(table, tuple(columns)).where(*where).order_by(*order).limit(limit)
+            found = self.execute(statement.with_for_update() if lock and self.writes else statement)
+        else:
+            shapes = tuple(shape for shape, _ in filter(None, known))
+            given = {f"value_{at}": value for at, (_, value) in enumerate(filter(None, known)) if value is not None}
+            if limit is not None:
+                given[prepared.LIMIT] = limit
+            asked = prepared.question(table, tuple(columns), shapes, sorting, limit is not None, lock and self.writes)
+            found = self._ask(asked, given)
+        return [dict(row) for row in found.mappings()]
+
+    def _ask(self, statement: Any, given: Row) -> sa.CursorResult[Any]:
+        """Run a prepared *statement* for this organisation."""
+        with in_words(self._connection.engine.url):
+            return self._connection.execute(statement, {**given, prepared.OWNER: self.organisation})
 
     def find(self, table: sa.Table, **key: Any) -> Row | None:
         """The row with *key*, or ``None``; in a writing transaction it is locked, so that no update is lost."""
         if None in key.values():
             rows = self.select(table, *(table.c[name] == value for name, value in key.items()), limit=1, lock=True)
             return rows[0] if rows else None
-        statement = _by_key(table, tuple(key), self.writes)
-        with in_words(self._connection.engine.url):
-            found = (
-                self._connection.execute(statement, {**key, "of_organisation": self.organisation}).mappings().first()
-            )
+        given = {f"of_{name}": value for name, value in key.items()}
+        found = self._ask(prepared.by_key(table, tuple(key), self.writes), given).mappings().first()
         return None if found is None else dict(found)
 
     def get(self, table: sa.Table, **key: Any) -> Row:
@@ -137,10 +146,23 @@ class Transaction:
         NotFound
             If there is none.
         """
-        statement = sa.update(table).where(*(table.c[name] == value for name, value in key.items()))
-        if self.execute(statement.values(accepted(table, changes))).rowcount == 0:
+        if self.change(table, key, changes) == 0:
             shown = " ".join(str(value) for value in key.values())
             raise NotFound(f"no {singular(table.name)} {shown!r} in organisation {self.organisation!r}")
+
+    def change(self, table: sa.Table, key: Mapping[str, Any], changes: Mapping[str, Any]) -> int:
+        """Change the rows with *key*; returns how many there were."""
+        if None in key.values() or any(isinstance(value, sa.ClauseElement) for value in changes.values()):
+            statement = sa.update(table).where(*(table.c[name] == value for name, value in key.items()))
+            return self.execute(statement.values(accepted(table, changes))).rowcount
+        if not self.writes:
+            raise StoreError("this transaction only reads", fix="use catalogue.begin()")
+        if "org_id" in changes:
+            raise PermissionDenied("a row cannot be moved to another organisation")
+        given = accepted(table, changes)
+        values = {f"new_{name}": value for name, value in given.items()}
+        values.update({f"of_{name}": value for name, value in key.items()})
+        return self._ask(prepared.change(table, tuple(key), tuple(given)), values).rowcount
 
     def put(self, table: sa.Table, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Insert the row with *key*, or change it where it exists."""
@@ -172,38 +194,33 @@ class Transaction:
         self._after.append(action)
 
 
-@lru_cache(maxsize=512)
-def _by_key(table: sa.Table, names: tuple[str, ...], lock: bool) -> sa.Select[Any]:
-    """The look-up of one row by key within one organisation, built and bound once: a run makes some thirty of them."""
-    owned = table.c.org_id == sa.bindparam("of_organisation")
-    statement = sa.select(table).where(owned, *(table.c[name] == sa.bindparam(name) for name in names)).limit(1)
-    return statement.with_for_update() if lock else statement
+@lru_cache(maxsize=128)
+def _kinds(table: sa.Table) -> dict[str, bool]:
+    """The columns of *table*, and whether the database takes their values as they are: documents and times are made
+    plain, or refused, when they are written."""
+    return {column.name: isinstance(column.type, sa.JSON | UtcTime) for column in table.c}
 
 
 def accepted(table: sa.Table, row: Mapping[str, Any]) -> Row:
-    """*row* with JSON columns in plain types.
+    """*row* with array scalars as numbers, and what is not a number as ``None``.
 
     Raises
     ------
     StoreError
         If *table* has no such column.
     """
-    unknown = [name for name in row if name not in table.c]
-    if unknown:
+    kinds = _kinds(table)
+    if not kinds.keys() >= row.keys():
         raise StoreError(
-            f"table {table.name} has no column {', '.join(unknown)}",
-            allowed=", ".join(c.name for c in table.c if c.name != "org_id"),
+            f"table {table.name} has no column {', '.join(name for name in row if name not in kinds)}",
+            allowed=", ".join(name for name in kinds if name != "org_id"),
         )
-    return {name: _accepted(table.c[name].type, value) for name, value in row.items()}
+    return {name: value if value is None else _scalar(value, kinds[name]) for name, value in row.items()}
 
 
-def _accepted(kind: Any, value: Any) -> Any:
-    if isinstance(kind, sa.JSON):
-        return plain(value)
-    return moment(value) if isinstance(kind, UtcTime) and value is not None else _scalar(value)
-
-
-def _scalar(value: Any) -> Any:
+def _scalar(value: Any, structured: bool) -> Any:
+    if structured:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
     number = getattr(value, "item", None)
     value = number() if number is not None and getattr(value, "ndim", 0) == 0 else value
     return None if isinstance(value, float) and value != value else value

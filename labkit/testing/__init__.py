@@ -7,6 +7,8 @@ A package that offers a process tests it with three lines (``pip install 'labkit
     class TestSpinCoating(ProcessTests):
         process_name = "spin_coating"
 
+A driver of a tool is tested in the same way with ``DeviceTests``.
+
 Nothing in labkit imports this package at run time.
 """
 
@@ -19,8 +21,13 @@ pytest.register_assert_rewrite(
     "labkit.testing.simulation_contract",
     "labkit.testing.twin_contract",
     "labkit.testing.metrology_contract",
+    "labkit.testing.device_subject",
+    "labkit.testing.device_start_contract",
+    "labkit.testing.device_telemetry_contract",
+    "labkit.testing.device_stop_contract",
 )
 
-from labkit.testing.process_contract import ProcessTests  # noqa: E402 (after the rewrite of assertions is arranged)
+from labkit.testing.device_contract import DeviceTests  # noqa: E402 (after the rewrite of assertions is arranged)
+from labkit.testing.process_contract import ProcessTests  # noqa: E402
 
-__all__ = ["ProcessTests"]
+__all__ = ["DeviceTests", "ProcessTests"]

@@ -120,7 +120,7 @@ def test_a_backup_restores_to_the_same_runs(labkit: Labkit, lab: Path, tmp_path:
         )
 
 
-def test_the_demo_finds_the_drift_and_says_so_in_json(labkit: Labkit, tmp_path: Path) -> None:
+def test_the_demo_finds_the_drift_and_says_so_in_json(labkit: Labkit, tool_processes: None, tmp_path: Path) -> None:
     said = labkit(
         "demo", "--folder", tmp_path / "demo", "--batches", "12", "--fault-batch", "12", "--no-report", "--json"
     )
@@ -128,7 +128,7 @@ def test_the_demo_finds_the_drift_and_says_so_in_json(labkit: Labkit, tmp_path: 
     assert said.document["batches"] == 12
     assert said.document["alarm_batch"] is None or said.document["alarm_batch"] >= 12
     assert said.document["report"] is None
-    assert labkit("--lab", tmp_path / "demo", "runs", "--lot", "LOT-001", "--json").document["runs"][0]["seq"] == 1
+    assert labkit("--lab", tmp_path / "demo", "runs", "--lot", "LOT-A001", "--json").document["runs"][0]["seq"] == 1
     assert labkit("demo", "--folder", tmp_path / "demo").complaint
 
 

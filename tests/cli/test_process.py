@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import labkit
+from labkit.core.tool import Clock
 from labkit.lab import load_recipe
 
 Command = tuple[list[str], Mapping[str, str]]
@@ -33,15 +34,19 @@ def _state(lab: Path) -> str:
     return found[0] if found else ""
 
 
-def test_an_interrupted_run_is_cancelled_and_its_tool_free(command: Command, tmp_path: Path, oxide: Path) -> None:
+def test_an_interrupted_run_is_cancelled_and_its_tool_free(
+    command: Command, tool_processes: None, tmp_path: Path, oxide: Path
+) -> None:
     call, environment = command
     lab = tmp_path / "lab"
+    with labkit.open(lab) as opened:
+        opened.add_tool("TUBE", "cvd", clock=Clock(mode="paced", scale=60.0))
     process = subprocess.Popen(
         [*call, "--lab", str(lab), "run", str(oxide)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**environment, "LABKIT_TELEMETRY_BLOCK": "1"},
+        env=environment,
     )
     deadline = time.monotonic() + 60.0
     while _state(lab) != "RUNNING" and time.monotonic() < deadline and process.poll() is None:
@@ -54,7 +59,9 @@ def test_an_interrupted_run_is_cancelled_and_its_tool_free(command: Command, tmp
         assert [run["state"] for run in opened.runs()] == ["CANCELLED"]
         assert opened.run(1).reason == "interrupted"
         assert [tool["state"] for tool in opened.tools()] == ["standby"]
-        assert opened.execute(load_recipe(oxide), progress=False).state == "COMPLETED"
+        assert opened.tool("TUBE").executions(opened.run(1).id) <= 1
+        opened.add_tool("TUBE-2", "cvd")
+        assert opened.execute(load_recipe(oxide), tool="TUBE-2", progress=False).state == "COMPLETED"
         assert len(opened.verify()) == 0
 
 

@@ -6,19 +6,24 @@ import os
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import labkit
-from labkit.core.errors import Corrupted, LabkitError, StoreError, ToolError
+from labkit.core.errors import Corrupted, StoreError
 from labkit.core.recipe import Recipe
+from labkit.core.tool import Clock
 from labkit.lab import Lab
 
 from .conftest import Nursery
 
 TWO_RUNS = """
+import os
+os.environ["LABKIT_TOOLS"] = "process"
 import labkit
 lab = labkit.open(arguments[0])
 recipe = lab.process("cvd").example_recipes()[0]
@@ -80,7 +85,7 @@ def _fill(path: Path) -> None:
 def test_a_disk_that_fills_up_during_a_run_costs_that_run_only(
     small_disk: Path, oxide: Recipe, monkeypatch: pytest.MonkeyPatch, moment: str, whole: Callable[[Lab], None]
 ) -> None:
-    from labkit.runs import execute
+    from labkit.runs import carry, conclude
 
     with labkit.open(small_disk / "lab") as lab:
         lab.add_tool("TUBE", "cvd")
@@ -89,15 +94,15 @@ def test_a_disk_that_fills_up_during_a_run_costs_that_run_only(
             if moment == "before":
                 _fill(small_disk)
             else:
-                name = "carry_out" if moment == "during" else "judge"
-                real = getattr(execute, name)
+                owner, name = (carry.Watch, "attend") if moment == "during" else (conclude, "judge")
+                real = getattr(owner, name)
 
                 def filling(*arguments: object) -> object:
                     found = real(*arguments)
                     _fill(small_disk)
                     return found
 
-                patch.setattr(execute, name, filling)
+                patch.setattr(owner, name, filling)
             with pytest.raises(StoreError) as refused:
                 lab.execute(oxide, tool="TUBE", progress=False)
         assert "\n" not in str(refused.value)
@@ -159,16 +164,16 @@ def test_what_a_tool_remembers_may_be_damaged_and_is_then_named(tmp_path: Path, 
     with labkit.open(tmp_path / "lab") as lab:
         lab.add_tool("TUBE", "cvd")
         lab.execute(oxide, tool="TUBE", progress=False)
-    (tmp_path / "lab" / "tools" / "TUBE.json").write_text("{", encoding="utf-8")
+    (tmp_path / "lab" / "tools" / "TUBE" / "ledger.db").write_bytes(b"{" * 4096)
     with labkit.open(tmp_path / "lab") as lab:
-        with pytest.raises(Corrupted, match=r"TUBE\.json") as named:
+        with pytest.raises(Corrupted, match=r"TUBE.ledger\.db") as named:
             lab.execute(oxide, tool="TUBE", progress=False)
         assert "\n" not in str(named.value)
-        assert lab.runs()[0]["state"] == "COMPLETED"
+        assert [run["state"] for run in lab.runs()] == ["FAILED", "COMPLETED"]
 
 
 def test_two_processes_run_two_tools_of_one_lab_and_no_row_is_lost(
-    tmp_path: Path, nursery: Nursery, whole: Callable[[Lab], None]
+    tmp_path: Path, nursery: Nursery, tool_processes: None, whole: Callable[[Lab], None]
 ) -> None:
     with labkit.open(tmp_path / "lab") as lab:
         for tool in ("TUBE-1", "TUBE-2"):
@@ -180,8 +185,8 @@ def test_two_processes_run_two_tools_of_one_lab_and_no_row_is_lost(
         whole(lab)
 
 
-def test_of_two_processes_on_one_tool_one_waits_for_nobody_and_no_run_is_doubled(
-    tmp_path: Path, nursery: Nursery, oxide: Recipe, whole: Callable[[Lab], None]
+def test_of_two_processes_on_one_tool_one_waits_for_the_other_and_no_run_is_doubled(
+    tmp_path: Path, nursery: Nursery, tool_processes: None, oxide: Recipe, whole: Callable[[Lab], None]
 ) -> None:
     with labkit.open(tmp_path / "lab") as lab:
         lab.add_tool("TUBE", "cvd")
@@ -190,19 +195,18 @@ def test_of_two_processes_on_one_tool_one_waits_for_nobody_and_no_run_is_doubled
             for process in [nursery.start(TWO_RUNS, lab.folder, "TUBE") for _ in range(2)]
             for line in _wait(*process)
         ]
-        completed = said.count("COMPLETED")
-        assert completed >= 2
-        assert all("refused: 0" in line and "reserved for run" in line for line in said if line != "COMPLETED")
-        assert sum(run["state"] == "COMPLETED" for run in lab.runs()) == completed
-        assert sum(run["state"] == "FAILED" for run in lab.runs()) == len(said) - completed
+        assert said == ["COMPLETED"] * 4
+        assert [run["state"] for run in lab.runs()] == ["COMPLETED"] * 4
+        assert all(lab.tool("TUBE").executions(run["id"]) == 1 for run in lab.runs())
         thickness = lab.sql("select value from results where name = 'thickness_mean_nm'")["value"]
-        assert thickness.nunique() == completed, "each run has noise of its own"
-        lab.execute(oxide, tool="TUBE", progress=False)
-        assert "3 runs" in repr(lab.tool("TUBE")) or completed != 2
+        assert thickness.nunique() == 4, "each run has noise of its own"
+        assert lab.execute(oxide, tool="TUBE", progress=False).state == "COMPLETED"
         whole(lab)
 
 
-def test_two_handles_on_one_tool_share_its_history_and_its_faults(tmp_path: Path, oxide: Recipe) -> None:
+def test_two_handles_on_one_tool_share_its_history_and_its_faults(
+    tmp_path: Path, tool_processes: None, oxide: Recipe
+) -> None:
     from labkit.core.tool import Fault
 
     with labkit.open(tmp_path / "lab") as one, labkit.open(tmp_path / "lab") as other:
@@ -216,28 +220,18 @@ def test_two_handles_on_one_tool_share_its_history_and_its_faults(tmp_path: Path
         assert not one.tool("TUBE").ground_truth(other.execute(oxide, tool="TUBE", progress=False).id).get("faults")
 
 
-def test_a_run_under_way_refuses_a_second_one_on_its_tool_in_one_line(
-    lab: Lab, oxide: Recipe, whole: Callable[[Lab], None]
+def test_a_run_waits_while_another_one_holds_its_tool(
+    tmp_path: Path, tool_processes: None, oxide: Recipe, whole: Callable[[Lab], None]
 ) -> None:
-    refused: list[LabkitError] = []
-
-    with labkit.open(lab.folder) as second:
-        from labkit.runs import execute
-
-        real = execute.carry_out
-
-        def meanwhile(*arguments: object) -> object:
-            execute.carry_out = real
-            with pytest.raises(ToolError, match="reserved for run") as caught:
-                second.execute(oxide, tool="TUBE", progress=False)
-            refused.append(caught.value)
-            return real(*arguments)  # type: ignore[arg-type]
-
-        execute.carry_out = meanwhile  # type: ignore[assignment]
-        try:
-            assert lab.execute(oxide, tool="TUBE", progress=False).state == "COMPLETED"
-        finally:
-            execute.carry_out = real
-    assert "\n" not in str(refused[0])
-    assert [run["state"] for run in lab.runs(sort="oldest")] == ["COMPLETED", "FAILED"]
-    whole(lab)
+    with labkit.open(tmp_path / "lab") as lab, labkit.open(tmp_path / "lab") as second:
+        lab.add_tool("TUBE", "cvd", clock=Clock(mode="paced", scale=1500.0))
+        with ThreadPoolExecutor(1) as other:
+            first = other.submit(lab.execute, oxide, tool="TUBE", progress=False)
+            while not [run for run in second.runs() if run["state"] == "RUNNING"]:
+                assert not first.done()
+                time.sleep(0.02)
+            waited = second.execute(oxide, tool="TUBE", progress=False)
+            assert [first.result().state, waited.state] == ["COMPLETED", "COMPLETED"]
+        assert waited.record["started"] >= lab.run(1).record["ended"]
+        assert lab.tool("TUBE").executions(waited.id) == 1
+        whole(lab)

@@ -10,7 +10,7 @@ from labkit.core.limits import Limit, Severity
 from labkit.core.resources import resource
 from labkit.operations.cost import Rates
 from labkit.operations.limits import ConstraintProfile
-from labkit.store import learning, tables, tools
+from labkit.store import learning, tables
 
 CVD = registry.process("cvd")
 OXIDE, POLY = CVD.example_recipes()
@@ -128,15 +128,6 @@ def test_the_tools_timeline_shows_the_run(lab):
     assert [row["state"] for row in lab.tool_history("TUBE-1")] == ["standby", "productive", "standby"]
     lab.set_tool_state("TUBE-1", "unscheduled_down", "pump belt")
     assert lab.tool_history("TUBE-1")[-1]["reason"] == "pump belt"
-
-
-def test_one_run_at_a_time_per_tool(lab):
-    with lab._workplace.catalogue.begin() as tx:
-        other = tools.lease(tx, "TUBE-1", "another-run")
-    assert other == 1
-    with pytest.raises(LabkitError, match="reserved for run another-run"):
-        lab.execute(OXIDE, tool="TUBE-1", progress=False)
-    assert lab.runs()[0]["state"] == "FAILED"
 
 
 def test_pages_follow_each_other_without_gap_or_repeat(lab):

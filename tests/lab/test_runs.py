@@ -113,7 +113,11 @@ def test_one_channel_of_many_runs_has_its_unit_and_is_aligned(filled: tuple[Lab,
 def test_provenance_says_where_a_number_comes_from(filled: tuple[Lab, list[Run]]) -> None:
     _, (run, *_) = filled
     found = run.provenance
-    assert (found["origin"], found["qualified"], found["operator"]) == ("simulated", False, "anna")
+    assert (found["origin"], found["qualified"], found["operator"]) == (
+        "simulated",
+        False,
+        "anna (unauthenticated)",
+    )
     assert found["recipe_hash"] == run.recipe.content_hash
     assert "labkit=" in str(found["versions"])
     assert found["device"] == "cpu"
@@ -212,3 +216,14 @@ def test_a_sweep_is_one_run_whose_dims_are_the_swept_fields_with_units(lab: Lab,
     assert (run.state, run.record["kind"], lab.counts()["runs"]) == ("COMPLETED", "sweep", 1)
     with pytest.raises(LabkitError, match="at most"):
         lab.sweep(oxide, {"thickness_target_nm": [1.0] * 4000, "recipe_steps.3.duration_s": [1.0] * 4000})
+
+
+def test_who_ran_it_is_marked_unless_somebody_has_checked_the_name(lab: Lab, oxide: Recipe) -> None:
+    run = lab.execute(oxide, tool="TUBE", progress=False)
+    assert run.record["operator"] == "anna"
+    assert run.signature == run.provenance["operator"] == run.facts()["operator"] == "anna (unauthenticated)"
+    assert "anna (unauthenticated)" in repr(run)
+    with lab._place.catalogue.begin() as tx:
+        runs.update(tx, run.id, extra={**(run.record["extra"] or {}), "authenticated": True})
+    checked = run.refresh()
+    assert checked.signature == checked.provenance["operator"] == checked.facts()["operator"] == "anna"

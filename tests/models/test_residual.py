@@ -7,11 +7,13 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from labkit.core.errors import LabkitError
 from labkit.core.process import Knob
 from labkit.models import residual
 from labkit.models.residual import ResidualModel
+from labkit.numerics.student_process import predictive
 
 KNOBS = (Knob("temperature", 600.0, 700.0, "degC"), Knob("pressure", 0.1, 10.0, "torr", log=True))
 
@@ -114,6 +116,30 @@ def test_two_hundred_rows_fit_and_predict_within_milliseconds() -> None:
         ResidualModel.fit(x, y, prior_sigma=1.0, knobs=KNOBS).predict(x[0])
         spent.append(time.perf_counter() - start)
     assert min(spent) < 0.1  # the figure is 5 ms; a busy machine must not fail a test
+
+
+@pytest.mark.parametrize("runs", [1, 2, 17, 200])
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_prediction_is_the_student_process_of_the_rows_that_were_measured(runs: int, missing: bool) -> None:
+    """Against the kernel itself, which factorises the covariance anew for every indicator."""
+    rng = np.random.default_rng(runs)
+    x = np.stack([rng.uniform(600, 700, runs), 10.0 ** rng.uniform(-1, 1, runs)], axis=1)
+    history, point = tuple(map(tuple, x.tolist())), (655.0, 0.3)
+    for sigma in (0.01, 1.0, 30.0):
+        y = sigma * (rng.normal(size=runs) + 2.0)
+        y[: runs // 3 if missing else 0] = np.nan
+        kept = np.isfinite(y)
+        unit = np.stack([(x[kept, 0] - 600.0) / 100.0, (np.log10(x[kept, 1]) + 1.0) / 2.0], axis=1)
+        query = np.array([[0.55, (np.log10(0.3) + 1.0) / 2.0]])
+        mean, scale, dof = predictive(
+            unit, y[kept], query, lengthscale=0.5, bias_ratio=3.0, function_ratio=1.0, prior_scale=sigma, prior_dof=3.0
+        )
+        found = ResidualModel.fit(history, tuple(y), prior_sigma=sigma, knobs=KNOBS).predict(point, 0.9)
+        assert found.mean == pytest.approx(mean[0], rel=1e-11)
+        assert found.dof == dof
+        half = stats.t.ppf(0.95, dof) * scale[0]
+        assert (found.low, found.high) == pytest.approx((mean[0] - half, mean[0] + half), rel=1e-10)
+        assert found == ResidualModel.fit(x, y, prior_sigma=sigma, knobs=KNOBS).predict(point, 0.9)
 
 
 def test_json_round_trip_predicts_the_same() -> None:

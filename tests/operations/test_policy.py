@@ -85,3 +85,19 @@ def test_every_process_has_a_permission_that_some_role_holds(process, permission
     assert process_permission(process, "create_run") == permission
     assert may(Principal("ada", role=Role.OPERATOR), permission)
     assert not may(Principal("ada", role=Role.VIEWER), permission)
+
+
+@pytest.mark.parametrize("process", ["implantation", "rtp", "cvd", "lithography", "spin_coating"])
+@pytest.mark.parametrize(
+    ("action", "roles"),
+    [
+        ("view_run", "viewer operator engineer admin"),
+        ("view_telemetry", "viewer operator engineer admin"),
+        ("create_run", "operator engineer admin"),
+        ("cancel_run", "operator engineer admin"),
+        ("simulate", "engineer admin"),
+    ],
+)
+def test_an_action_is_open_to_the_same_roles_in_every_process(process, action, roles):
+    permission = process_permission(process, action)
+    assert [role for role in Role if may(Principal("ada", role=role), permission)] == roles.split()

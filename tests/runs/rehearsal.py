@@ -12,11 +12,13 @@ import xarray as xr
 from labkit.core.process import Process
 from labkit.core.recipe import Recipe
 from labkit.core.tool import Fault
+from labkit.devices.background import wait
 from labkit.devices.simulated import SimulatedTool
+from labkit.runs.conclude import Outcome
 from labkit.runs.judge import Charts, ChartState, Judgement, fault_signatures, judge
 from labkit.runs.learn import Correction, lesson, steer
 from labkit.runs.predict import Estimate, History, correct, settings_of
-from labkit.runs.watch import Outcome, carry_out
+from labkit.runs.watch import telemetry_dataset
 
 QUALIFICATION = 10
 """Runs that a baseline is frozen from."""
@@ -142,7 +144,20 @@ class Rehearsal:
         return batch
 
     def _carried_out(self, wafers: xr.Dataset, number: int) -> Outcome:
-        return carry_out(self.physics.process, self.recipe, self.tool, wafers, f"run {number}", number)
+        run, tool = f"run {number}", self.tool
+
+        async def session() -> Outcome:
+            await tool.connect()
+            await tool.configure(self.recipe)
+            await tool.load(wafers)
+            await tool.start(run, self.recipe.content_hash, number)
+            blocks = [block.telemetry async for block in tool.telemetry(run)]
+            telemetry = telemetry_dataset(self.physics.process, blocks)
+            outcome = Outcome(telemetry, await tool.unload(run), await tool.measure(run))
+            await tool.release(run)
+            return outcome
+
+        return wait(session())
 
     def _learn(self, judgement: Judgement, physics: Mapping[str, float]) -> Correction | None:
         process, recipe = self.physics.process, self.recipe

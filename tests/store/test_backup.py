@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import tarfile
+import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from labkit.store.backup import backup, restore
 from labkit.store.catalogue import Catalogue
 from labkit.store.run_folder import RunFolders
 
-from .conftest import ANNA
+from .conftest import ANNA, MALLORY
 
 
 @pytest.fixture
@@ -75,6 +78,29 @@ def test_nothing_is_overwritten(catalogue: Catalogue, lab: Path, tmp_path: Path)
         restore(archive, lab)
     (tmp_path / "empty").mkdir()
     restore(archive, tmp_path / "empty")
+
+
+def test_a_tools_ledger_is_taken_whole_while_it_is_written_and_its_token_stays(
+    catalogue: Catalogue, lab: Path, tmp_path: Path
+) -> None:
+    tool = lab / "tools" / "TUBE"
+    tool.mkdir(parents=True)
+    (tool / "endpoint.json").write_text('{"token": "secret"}')
+    (tool / "tool.json").write_text("{}")
+    with closing(sqlite3.connect(tool / "ledger.db", isolation_level=None)) as ledger:
+        ledger.execute("PRAGMA journal_mode=WAL")
+        ledger.execute("CREATE TABLE blocks (n INTEGER)")
+        ledger.executemany("INSERT INTO blocks VALUES (?)", [(n,) for n in range(100)])
+        ledger.execute("BEGIN IMMEDIATE")
+        ledger.execute("INSERT INTO blocks VALUES (100)")
+        backup(catalogue, lab, tmp_path / "lab.tar.zst")
+        ledger.execute("COMMIT")
+    restore(tmp_path / "lab.tar.zst", tmp_path / "again")
+    again = tmp_path / "again" / "tools" / "TUBE"
+    assert sorted(path.name for path in again.iterdir()) == ["ledger.db", "tool.json"]
+    with closing(sqlite3.connect(again / "ledger.db")) as ledger:
+        assert ledger.execute("SELECT count(*) FROM blocks").fetchone() == (100,)
+        assert ledger.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def _forge(path: Path, members: list[tarfile.TarInfo | tuple[str, bytes]], manifest: dict[str, object] | None) -> None:
@@ -161,6 +187,36 @@ def test_a_cut_or_damaged_archive_is_refused_in_one_line(catalogue: Catalogue, l
         restore(tmp_path / "nowhere.tar.zst", tmp_path / "again")
 
 
-def test_a_lab_on_postgresql_says_how_it_is_backed_up(postgresql_url: str, tmp_path: Path) -> None:
-    with Catalogue(postgresql_url, ANNA) as catalogue, pytest.raises(StoreError, match="pg_dump --format=custom"):
-        backup(catalogue, tmp_path, tmp_path / "lab.tar.zst")
+def test_a_lab_on_postgresql_is_restored_as_an_embedded_one(postgresql_url: str, tmp_path: Path) -> None:
+    folders = RunFolders(tmp_path / "lab")
+    assert folders.local is not None
+    folders.local.mkdir()
+    (folders.local / "labkit.toml").write_text(f'workers = 2\ndatabase_url = "{postgresql_url}"\n')
+    (folders.local / "catalogue.db.migrated-20250101T000000Z").write_text("what the lab was")
+    with Catalogue(postgresql_url, ANNA, folder=folders.local) as catalogue:
+        south = catalogue.as_principal(MALLORY)
+        for seen in (catalogue, south):
+            with seen.begin() as tx:
+                runs.create(tx, id="R1", process="cvd", state="completed", origin="real", recipe={"b": 1, "a": [None]})
+                audit.append(tx, "run.finish", "R1")
+        with folders.stage("R1", {}, telemetry={"time": np.arange(4.0)}) as staged:
+            staged.publish()
+            with catalogue.begin() as tx:
+                runs.commit_folder(tx, "R1", staged.folder, staged.checksum)
+        lab = catalogue.lab_id
+        with catalogue.begin() as tx:
+            before = tx.select(runs.tables.runs)
+            runs.create(tx, id="UNCOMMITTED", process="cvd", state="queued", origin="real")
+            backup(catalogue, folders.local, tmp_path / "lab.tar.zst")
+    restore(tmp_path / "lab.tar.zst", tmp_path / "again")
+    again = tmp_path / "again"
+    assert sorted(path.name for path in again.iterdir()) == ["catalogue.db", "labkit.toml", "runs"]
+    assert tomllib.loads((again / "labkit.toml").read_text()) == {"workers": 2}
+    with Catalogue(again / "catalogue.db", ANNA) as restored:
+        assert restored.lab_id == lab
+        assert recovery.check(restored, RunFolders(again)) == []
+        assert audit.verify(restored).records == audit.verify(restored.as_principal(MALLORY)).records == 1
+        with restored.begin() as tx:
+            assert tx.select(runs.tables.runs) == before
+            later = runs.create(tx, process="cvd", state="queued", origin="real")["seq"]
+            assert later > max(row["seq"] for row in before) + 1, "a number given out on the server is not given again"

@@ -19,6 +19,7 @@ from labkit.store import engine, runs, scope, tables
 from labkit.store.catalogue import Catalogue
 from labkit.store.clock import now
 from labkit.store.documents import plain
+from labkit.store.journal import Journals
 
 from .conftest import ANNA, MALLORY
 
@@ -175,6 +176,8 @@ def test_another_organisation_sees_and_changes_nothing(either: Catalogue) -> Non
         for call in (
             lambda: runs.get(tx, run),
             lambda: runs.update(tx, run, tool="T2"),
+            lambda: tx.update(tables.runs, {"id": run}, {"tool": "T2"}),
+            lambda: tx.update(tables.runs, {"id": run, "org_id": "north"}, {"tool": "T2"}),
             lambda: runs.move(tx, run, "running", expected="queued"),
             lambda: runs.record_results(tx, run, []),
             lambda: runs.start_attempt(tx, run),
@@ -219,6 +222,7 @@ def test_statements_that_could_escape_the_organisation_are_refused(catalogue: Ca
         sa.delete(run).where(sa.exists(sa.select(other.c.id))),
         sa.select(sa.func.max(sa.select(run.c.id).scalar_subquery())),
         sa.select(tables.tools).where(sa.exists().where(run.c.tool == tables.tools.c.id)),
+        sa.select(run).where(run.c.id.op("= 'x' OR 1 = 1 OR id =")("y")),
     ]
     with catalogue.begin() as tx:
         for statement in escapes:
@@ -229,6 +233,8 @@ def test_statements_that_could_escape_the_organisation_are_refused(catalogue: Ca
             pytest.fail(f"this ran: {statement}")
         with pytest.raises(PermissionDenied):
             tx.insert(tables.settings, {"org_id": "south", "key": "a", "changed": now()})
+        with pytest.raises(PermissionDenied):
+            tx.update(tables.settings, {"key": "a"}, {"org_id": "south"})
         joined = sa.select(run.c.id, other.c.id).join_from(run, other, run.c.seq == other.c.seq)
         assert str(scope.scoped(joined, "north")).count("org_id = ") == 2
         beside = sa.update(tables.tools).where(tables.tools.c.id == run.c.tool).values(name="x")
@@ -260,8 +266,13 @@ def test_every_statement_that_reaches_the_database_names_the_organisation(tmp_pa
 
 
 def test_only_the_catalogue_itself_runs_statements() -> None:
-    """Other modules have no connection: they go through ``tx``, which filters."""
-    allowed = {"catalogue.py", "transaction.py", "schema.py", "engine.py"}
+    """Other modules have no connection: they go through ``tx``, which filters.
+
+    Journals are no part of the catalogue: each file holds one run of one organisation, and each statement on the table
+    names both, as the test after this one sees.
+    """
+    allowed = {"catalogue.py", "transaction.py", "schema.py", "engine.py", "transfer.py", "table_copy.py"}
+    allowed |= {"journal.py", "journal_files.py", "journal_file_reader.py", "journal_tables.py", "journal_copy.py"}
     for path in Path(labkit.store.__file__).parent.glob("*.py"):
         if path.name in allowed:
             continue
@@ -273,6 +284,30 @@ def test_only_the_catalogue_itself_runs_statements() -> None:
             if isinstance(node, ast.Attribute) and node.attr == "execute":
                 allowed_here = ("tx", "connection") if path.name == "sql.py" else ("tx",)
                 assert getattr(node.value, "id", None) in allowed_here, f"{path.name}:{node.lineno}"
+
+
+def test_every_statement_on_the_journals_table_names_the_organisation(postgresql_url: str, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def note(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        seen.append(statement)
+
+    with Catalogue(postgresql_url, ANNA, folder=tmp_path) as catalogue:
+        ours, theirs = Journals(catalogue), Journals(catalogue.as_principal(MALLORY))
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            with ours.writer("R1") as writer:
+                writer.append("state", {})
+                writer.flush(durable=True)
+            assert (len(ours.read("R1")), theirs.read("R1")) == (1, [])
+            assert (theirs.last("R1"), theirs.exists("R1"), theirs.listing()) == (None, False, [])
+            assert (theirs.remove("R1"), ours.listing(), ours.last("R1", "state").sequence) == (False, ["R1"], 1)
+            assert ours.remove("R1")
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    on_the_table = [line for line in seen if "journal" in line]
+    assert {line.split()[0] for line in on_the_table} == {"SELECT", "INSERT", "DELETE"}
+    assert all("org_id" in line for line in on_the_table)
 
 
 def test_the_labs_own_organisation_is_closed_to_everyone(catalogue: Catalogue) -> None:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
 
 from labkit.core.errors import LabkitError
 from labkit.core.units import SCCM, TORR
-from labkit.processes.cvd.engine import require_engine
+from labkit.processes.cvd.engine import PLUMBED, require_engine
 from labkit.processes.cvd.equipment import TUBES, TubeCondition, TubeFurnace
 from labkit.processes.cvd.kinetics import RateLaw
 from labkit.processes.cvd.load import Growth, Load, arrange, grow
 from labkit.processes.cvd.recipe import CVDRecipe
 from labkit.processes.cvd.timeline import Timeline, timeline
-from labkit.processes.cvd.vacuum import background_flow
+from labkit.processes.cvd.vacuum import background_flow, settled_pressure
 
 OVERHANG = 0.2
 """Length in m by which a load may reach beyond the outer zones' centres, both ends together."""
 CLEARANCE = 0.03
 """Room in m that boat and door seal take from the tube's inner diameter."""
+
+_TRACE = 1e-6
+"""Share of the flow below which a reactant is taken to be missing."""
+_SETTLED = 1e-9
+"""Relative change of pressure at which a throttle at the end of its travel has settled."""
+_ROUNDS = 60
+"""Rounds of pressure and growth; gas gains at most its own volume by reaction, so each at least halves the change."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +100,55 @@ def heater_gains(condition: TubeCondition) -> np.ndarray:
     return np.array([condition.heater_gain.get(str(zone), 1.0) for zone in (1, 2, 3)])
 
 
+def stuck_flows(condition: TubeCondition) -> dict[str, float]:
+    """Flow that each stuck controller reports from the first second to the last, sccm by gas."""
+    return {name: flow for name, flow in condition.mfc_stuck.items() if flow > 0.0 and name in PLUMBED}
+
+
+def reported_flows(batch: Batch, condition: TubeCondition) -> dict[str, np.ndarray]:
+    """Flow that each controller reports in each step, sccm (step,): a stuck one the same in all."""
+    steps = len(batch.recipe.recipe_steps)
+    return batch.flows | {name: np.full(steps, flow) for name, flow in stuck_flows(condition).items()}
+
+
+def idle_flow(condition: TubeCondition) -> float:
+    """Gas in mol/s that flows although nothing is asked for: from stuck controllers."""
+    return sum(
+        (flow * SCCM * condition.mfc_gain.get(name, 1.0) for name, flow in stuck_flows(condition).items()), start=0.0
+    )
+
+
+def complete(law: RateLaw, flows: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether every reactant of *law* is in *flows* (any one unit and shape): oxide does not grow from silane alone."""
+    total = np.sum(np.stack(list(flows.values())), axis=0)
+    needed = [name for name, moles in law.stoichiometry.items() if moles < 0.0]
+    return np.asarray(np.all([flows[name] > _TRACE * total for name in needed], axis=0))
+
+
 def steady_growth(batch: Batch, condition: TubeCondition) -> Growth:
-    """Steady growth in every gas step, one row each, on equipment in *condition*."""
+    """Steady growth in every gas step, one row each, on equipment in *condition*.
+
+    Pressure is the recipe's as the gauge reports it, or what it settles at where the throttle is at the end of its
+    travel. A pump that fails during the run (``pump_trip_s``) has no steady state and is not counted.
+    """
     steps = batch.gas_steps
-    flows = {name: flow[steps] * SCCM * condition.mfc_gain.get(name, 1.0) for name, flow in batch.flows.items()}
+    reported = reported_flows(batch, condition)
+    flows = {name: flow[steps] * SCCM * condition.mfc_gain.get(name, 1.0) for name, flow in reported.items()}
     fed = np.sum(np.stack(list(flows.values())), axis=0)
     elapsed = batch.timeline.edges[steps]
     background = np.array([background_flow(batch.tube, t, condition.leak_sccm) for t in elapsed])
-    pressure = batch.pressure[steps] * condition.pressure_gauge_gain * fed / (fed + background)
-    return grow(
-        batch.load,
-        batch.law,
-        zones_c=batch.timeline.zones[steps] + true_offsets(condition),
-        pressure=pressure,
-        flows=flows,
-        activity=condition.rate_gain,
-    )
+    pressure = wanted = batch.pressure[steps] * condition.pressure_gauge_gain
+    for _ in range(_ROUNDS):
+        growth = grow(
+            batch.load,
+            batch.law,
+            zones_c=batch.timeline.zones[steps] + true_offsets(condition),
+            pressure=pressure * fed / (fed + background),
+            flows=flows,
+            activity=condition.rate_gain,
+        )
+        leaving = growth.solution.outflow + background
+        before, pressure = pressure, settled_pressure(batch.tube, leaving, wanted, condition.pump_gain)
+        if np.all(np.abs(pressure - before) <= _SETTLED * before):
+            break
+    return replace(growth, edge=growth.edge * complete(batch.law, flows)[:, None])

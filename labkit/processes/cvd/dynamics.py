@@ -2,6 +2,7 @@
 
 The whole run is computed once, when the first sample is asked for; blocks are then views of it, so block size cannot
 matter. Gas phase and surface are quasi-steady (residence takes about a second); temperature, flow and pressure are not.
+Growth is that of gas on its way through: once a pump stands still none is counted (a real tube would shut the gas).
 """
 
 from __future__ import annotations
@@ -15,7 +16,15 @@ import xarray as xr
 
 from labkit.core.process import Telemetry
 from labkit.core.units import GAS_CONSTANT, SCCM, TORR, ZERO_CELSIUS
-from labkit.processes.cvd.batch import heater_gains, prepare, steady_growth, true_offsets
+from labkit.processes.cvd.batch import (
+    complete,
+    heater_gains,
+    prepare,
+    reported_flows,
+    steady_growth,
+    stuck_flows,
+    true_offsets,
+)
 from labkit.processes.cvd.engine import PLUMBED
 from labkit.processes.cvd.equipment import NOMINAL_REPEATABILITY, Repeatability, TubeCondition
 from labkit.processes.cvd.film_index import refractive_index
@@ -25,53 +34,13 @@ from labkit.processes.cvd.load import grow, site_map
 from labkit.processes.cvd.mass_flow import delivered
 from labkit.processes.cvd.recipe import CVDRecipe
 from labkit.processes.cvd.results import stamped, wafer_dataset
+from labkit.processes.cvd.scatter import draw_scatter
 from labkit.processes.cvd.timeline import furnace_rates
-from labkit.processes.cvd.vacuum import VacuumTrace, background_flow, run_vacuum, valve_opening
+from labkit.processes.cvd.vacuum import VacuumTrace, background_flow, first_air, run_vacuum, valve_opening
 from labkit.processes.cvd.wafer_stack import radial_profile
 
 _NEGLIGIBLE = 1e-3
 """Share of the greatest flow or pressure below which a sample is taken to be without process gas."""
-
-
-@dataclass(frozen=True)
-class RunScatter:
-    """What differs between two runs of a healthy tube: the condition it really has, and gains of its gauges."""
-
-    condition: TubeCondition
-    valve_pct: float
-    base_gauge: float
-    foreline_gauge: float
-    soft_pump: float
-
-
-def draw_scatter(rng: np.random.Generator, condition: TubeCondition, size: Repeatability) -> RunScatter:
-    """Run-to-run scatter of size *size* on top of *condition*."""
-    draws = rng.standard_normal(20)
-    zone = {
-        str(k + 1): condition.zone_offset_k.get(str(k + 1), 0.0) + size.temperature_zone_k * draws[k] for k in range(3)
-    }
-    heater = {
-        str(k + 1): condition.heater_gain.get(str(k + 1), 1.0) * np.exp(size.heater * draws[3 + k]) for k in range(3)
-    }
-    mfc = {name: condition.mfc_gain.get(name, 1.0) * np.exp(size.flow * draws[6 + k]) for k, name in enumerate(PLUMBED)}
-    scattered = condition.model_copy(
-        update={
-            "zone_offset_k": zone,
-            "heater_gain": heater,
-            "mfc_gain": mfc,
-            "temperature_offset_k": condition.temperature_offset_k + size.temperature_common_k * draws[9],
-            "pressure_gauge_gain": condition.pressure_gauge_gain * np.exp(size.pressure * draws[10]),
-            "rate_gain": condition.rate_gain * np.exp(size.activity * draws[11]),
-            "insitu_gain": condition.insitu_gain * np.exp(size.insitu * draws[12]),
-        }
-    )
-    return RunScatter(
-        condition=scattered,
-        valve_pct=size.valve_pct * draws[13],
-        base_gauge=float(np.exp(size.base_pressure * draws[14])),
-        foreline_gauge=float(np.exp(size.foreline * draws[15])),
-        soft_pump=float(np.exp(size.soft_pump * draws[16])),
-    )
 
 
 @dataclass(frozen=True)
@@ -159,13 +128,20 @@ class TubeTwin:
             self._size.thermocouple_sample_k * self._noise[:, 0:3],
         )
 
+    @property
+    def _gas_k(self) -> np.ndarray:
+        """Temperature of the gas in the tube, K (sample,)."""
+        return np.asarray(self._furnace.zone.mean(axis=1) + ZERO_CELSIUS)
+
     @cached_property
     def _flows(self) -> dict[str, np.ndarray]:
         """Flow inside each controller as it reports it, sccm (sample,)."""
-        return {
+        flows = {
             name: delivered(self._batch.timeline.of_steps(flow), self._batch.tube.mfc_lag_s)
             for name, flow in self._batch.flows.items()
         }
+        stuck = stuck_flows(self._scatter.condition)
+        return flows | {name: np.full(self.samples, flow) for name, flow in stuck.items()}
 
     @cached_property
     def _true_flows(self) -> dict[str, np.ndarray]:
@@ -178,7 +154,8 @@ class TubeTwin:
         """Relative volume that reaction adds to the gas in each step, from its steady state, shape (step,)."""
         batch, condition = self._batch, self._scatter.condition
         outflow = steady_growth(batch, condition).solution.outflow
-        fed = sum(flow[batch.gas_steps] * condition.mfc_gain.get(name, 1.0) for name, flow in batch.flows.items())
+        flows = reported_flows(batch, condition)
+        fed = sum(flow[batch.gas_steps] * condition.mfc_gain.get(name, 1.0) for name, flow in flows.items())
         found = np.zeros(len(batch.recipe.recipe_steps))
         found[batch.gas_steps] = outflow / (fed * SCCM) - 1.0
         return found
@@ -197,19 +174,22 @@ class TubeTwin:
             setpoint=batch.pressure[line.step],
             preset=preset[line.step],
             vent=(venting * batch.tube.vent_flow_sccm * SCCM)[line.step],
-            gas_temperature=self._furnace.zone.mean(axis=1) + ZERO_CELSIUS,
+            gas_temperature=self._gas_k,
             growth=self._expansion[line.step],
             leak_sccm=condition.leak_sccm,
             pump_gain=condition.pump_gain,
             gauge_gain=condition.pressure_gauge_gain,
             soft_gain=self._scatter.soft_pump,
             noise=self._size.pressure_sample * self._noise[:, 3],
+            pump_trip_s=condition.pump_trip_s or np.inf,
         )
 
     @cached_property
     def _background(self) -> np.ndarray:
-        leak = self._scatter.condition.leak_sccm
-        return np.array([background_flow(self._batch.tube, second + 1.0, leak) for second in range(self.samples)])
+        leak, trip = self._scatter.condition.leak_sccm, self._scatter.condition.pump_trip_s or np.inf
+        return np.array(
+            [background_flow(self._batch.tube, s + 1.0, leak, pumped=s < trip) for s in range(self.samples)]
+        )
 
     @cached_property
     def _deposit(self) -> _Deposit:
@@ -217,9 +197,16 @@ class TubeTwin:
         total = np.sum(np.stack(list(self._true_flows.values())), axis=0)
         steady = total > _NEGLIGIBLE * total.max()
         last = np.maximum.accumulate(np.where(steady, np.arange(total.size), -1))
-        share = np.clip(1.0 - self._background / np.clip(vacuum.throughput, 1e-300, None), 0.0, 1.0)
+        foreign = self._background / np.clip(vacuum.throughput, 1e-300, None) + first_air(
+            batch.tube, vacuum, self._gas_k
+        )
+        share = np.clip(1.0 - foreign, 0.0, 1.0)
         pressure = vacuum.pressure * share
-        rows = np.nonzero((last >= 0) & (pressure > _NEGLIGIBLE * batch.pressure.max()) & (vacuum.throughput > 0.0))[0]
+        passing = (pressure > _NEGLIGIBLE * batch.pressure.max()) & (vacuum.throughput > 0.0)
+        rows = np.nonzero((last >= 0) & passing & complete(batch.law, self._true_flows)[last])[0]
+        if not rows.size:
+            none = np.zeros((0, batch.load.slots))
+            return _Deposit(rows=rows, edge=none, modulus=none, index=none)
         expansion = self._expansion[batch.timeline.step[last[rows]]]
         through = vacuum.throughput[rows] * share[rows] / (1.0 + expansion)
         flows = {

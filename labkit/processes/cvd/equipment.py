@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from labkit.core.process import Condition, FaultMode
 from labkit.core.recipe import knob
@@ -112,10 +112,21 @@ QUIET = Repeatability(**dict.fromkeys(Repeatability.__dataclass_fields__, 0.0))
 """No noise at all."""
 
 
+DEAD_HEATER = 1e-6
+"""Share of its power that a dead heater still gives: nothing, but the drive that it would need stays a number."""
+SHUT_SCCM = 1e-6
+"""Flow that a controller stuck shut still lets through, sccm: no valve seals better, and gas remains a number."""
+
+
 class TubeCondition(Condition):
     """State of a hot-wall tube; defaults are nominal. Gains are true over reported, offsets true minus reported."""
 
     mfc_gain: dict[str, float] = Field(default_factory=dict, description="True over reported flow by gas (absent: 1)")
+    mfc_stuck: dict[str, float] = Field(
+        default_factory=dict,
+        description="Controller stuck: the flow it reports by gas, sccm, whatever is asked for, shut included "
+        "(absent or 0: it is free)",
+    )
     temperature_offset_k: float = knob(
         0.0, units="K", ge=-50, le=50, description="All zones: true minus reported temperature"
     )
@@ -133,15 +144,29 @@ class TubeCondition(Condition):
         description="Air leaking in beyond the usual rate; below zero only for sensitivities",
     )
     pump_gain: float = knob(1.0, ge=0.05, le=2, description="Pumping speed over nominal")
+    pump_trip_s: float = knob(
+        0.0, units="s", ge=0, le=1e6, description="Time into the run from which the pump stands still (0: it runs)"
+    )
     pressure_gauge_gain: float = knob(1.0, ge=0.2, le=5, description="True over reported process pressure")
     rate_gain: float = knob(1.0, ge=0.05, le=5, description="Surface activity over nominal (ageing, seasoning)")
     insitu_gain: float = knob(1.0, ge=0.2, le=5, description="Reported over true in-situ thickness")
 
     bounds: ClassVar[dict[str, tuple[float, float]]] = {
         "mfc_gain": (0.01, 5.0),
+        "mfc_stuck": (0.0, 1e4),
         "zone_offset_k": (-50.0, 50.0),
-        "heater_gain": (0.05, 2.0),
+        "heater_gain": (0.0, 2.0),
     }
+
+    @field_validator("heater_gain")
+    @classmethod
+    def _dead_at_least(cls, gains: dict[str, float]) -> dict[str, float]:
+        return {zone: DEAD_HEATER if 0.0 <= gain < DEAD_HEATER else gain for zone, gain in gains.items()}
+
+    @field_validator("mfc_stuck")
+    @classmethod
+    def _shut_at_best(cls, flows: dict[str, float]) -> dict[str, float]:
+        return {gas: SHUT_SCCM if 0.0 < flow < SHUT_SCCM else flow for gas, flow in flows.items()}
 
     @model_validator(mode="after")
     def _conceivable(self) -> Self:

@@ -114,7 +114,7 @@ def from_telemetry(recipe: CVDRecipe, telemetry: xr.Dataset) -> dict[str, float]
     """Indicators of the equipment from telemetry (dim ``time``); NaN for what the run did not reach.
 
     Deposition values are means over the last gas step without its first 30 %; base pressure is the mean of the ten
-    samples before the first gas step.
+    samples before the first gas step; pump-down is over when that begins.
     """
     step = np.asarray(telemetry["step"].values)
     found = dict.fromkeys(TELEMETRY_NAMES, float("nan"))
@@ -136,9 +136,10 @@ def from_telemetry(recipe: CVDRecipe, telemetry: xr.Dataset) -> dict[str, float]
         found["base_pressure_torr"] = float(
             np.mean(telemetry["base_gauge_torr"].values[first[0] - 10 : first[0]], dtype=float)
         )
+    pumping = slice(None, int(first[0]) if first.size else None)
     found["pumpdown_time_s"] = _crossing(
-        np.asarray(telemetry["time"].values, dtype=float),
-        np.asarray(telemetry["chamber_pressure_torr"].values, dtype=float),
+        np.asarray(telemetry["time"].values, dtype=float)[pumping],
+        np.asarray(telemetry["chamber_pressure_torr"].values, dtype=float)[pumping],
     )
     return found
 

@@ -25,7 +25,8 @@ from labkit.processes.cvd.film_index import refractive_index
 from labkit.processes.cvd.load import site_map
 from labkit.processes.cvd.recipe import CVDRecipe
 from labkit.processes.cvd.results import SCHEMA, stamped, wafer_dataset
-from labkit.processes.cvd.steady_telemetry import steady_telemetry
+from labkit.processes.cvd.steady_telemetry import steady_telemetry, unreached
+from labkit.processes.cvd.unasked import unasked_growth
 
 
 def _channels() -> tuple[Channel, ...]:
@@ -106,7 +107,13 @@ class ChemicalVapourDeposition(Process):
         """Steady growth in every gas step for its duration: thickness, index, rate, partial pressures, telemetry.
 
         Quasi-steady: the seconds in which flow and pressure settle, and what is left of the ramp's temperature lag, are
-        not counted; both together are below 0.5 % of a deposition of ten minutes or more after a settled ramp.
+        not counted; both together are below 0.5 % of a deposition of ten minutes or more after a settled ramp on a tube
+        that reaches its pressures. Film that a stuck flow controller grows outside the gas steps is counted.
+
+        What the tube does not reach is in ``attrs["unreached"]``; pump-down time is NaN where its mark is not reached
+        before gas is let in. A pump that stands still from some moment of the run (``pump_trip_s``) leaves no steady
+        state: only the twin knows what it does, and here the pump is taken to run. Likewise a zone whose heater is too
+        weak is taken to be held.
 
         Raises
         ------
@@ -116,7 +123,7 @@ class ChemicalVapourDeposition(Process):
         began = perf_counter()
         state = _condition(condition)
         batch = prepare(_cvd(recipe), wafer)
-        growth = steady_growth(batch, state)
+        growth, unasked = steady_growth(batch, state), unasked_growth(batch, state)
         minutes = np.array([batch.recipe.recipe_steps[step].duration_s for step in batch.gas_steps]) / 60.0
         film = sum(
             minute * site_map(edge, modulus, batch.relative_radius)
@@ -124,7 +131,11 @@ class ChemicalVapourDeposition(Process):
         )
         partial = {name: p[:, batch.load.wafers] for name, p in growth.solution.partial.items()}
         weight = growth.edge * minutes[:, None]
-        index = (weight * refractive_index(batch.law.film, partial)).sum(axis=0) / weight.sum(axis=0)
+        weighted, total = (weight * refractive_index(batch.law.film, partial)).sum(axis=0), weight.sum(axis=0)
+        if unasked is not None:
+            film = film + unasked.film(batch)
+            weighted, total = weighted + unasked.weighted_index(batch), total + unasked.edge
+        index = np.divide(weighted, total, out=np.full_like(total, np.nan), where=total > 0.0)
         found = wafer_dataset(batch, wafer, thickness=np.asarray(film), index=index, minutes=float(minutes.sum()))
         found = found.assign(
             partial_pressure=(
@@ -133,8 +144,10 @@ class ChemicalVapourDeposition(Process):
                 {"units": "Pa", "long_name": "partial pressure in the last gas step"},
             ),
         ).assign_coords(gas=list(partial))
-        for name, (number, units) in steady_telemetry(batch, state, growth).items():
+        readings = steady_telemetry(batch, state, growth)
+        for name, (number, units) in readings.items():
             found[name] = ((), number, {"units": units})
+        found = found.assign_attrs(unreached="; ".join(unreached(batch, state, readings)))
         return stamped(found, batch, seed=seed, duration_s=perf_counter() - began)
 
     def twin(self, recipe: Recipe, wafer: xr.Dataset, *, condition: Condition | None = None, seed: int = 0) -> TubeTwin:

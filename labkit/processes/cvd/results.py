@@ -31,6 +31,7 @@ ILLUSTRATIVE = ("tube geometry, thermal and vacuum constants", "run-to-run repea
 REFERENCES = (
     "jensen1983",
     "danckwerts1953",
+    "grassmann1985",
     "thiele1939",
     "bird2002",
     "neufeld1972",

@@ -51,18 +51,48 @@ def effective_speed(tube: TubeFurnace, conductance: float, pump_gain: float) -> 
     return 1.0 / (1.0 / (tube.pump_speed * pump_gain) + 1.0 / conductance)
 
 
-def background_flow(tube: TubeFurnace, elapsed_s: float, leak_sccm: float) -> float:
-    """Gas in mol/s that is always there: outgassing falling as 1/t, leak, and the pump's back-flow at its ultimate."""
+def background_flow(tube: TubeFurnace, elapsed_s: float, leak_sccm: float, *, pumped: bool = True) -> float:
+    """Gas in mol/s that is always there: outgassing falling as 1/t, leak, and the pump's back-flow at its ultimate
+    while it runs."""
     per_mole = GAS_CONSTANT * tube.pump_temperature
     outgassing = tube.outgassing_torr_l_s * _TORR_LITRE / max(elapsed_s / tube.outgassing_reference_s, 0.02)
-    back = tube.ultimate_torr * TORR * tube.pump_speed
+    back = tube.ultimate_torr * TORR * tube.pump_speed if pumped else 0.0
     return (outgassing + back) / per_mole + leak_sccm * SCCM
 
 
-def base_pressure(tube: TubeFurnace, elapsed_s: float, leak_sccm: float, pump_gain: float) -> float:
-    """Pressure in Pa of the open tube *elapsed_s* after pumping began."""
-    speed = effective_speed(tube, tube.valve_conductance, pump_gain)
-    return background_flow(tube, elapsed_s, leak_sccm) * GAS_CONSTANT * tube.pump_temperature / speed
+def base_pressure(
+    tube: TubeFurnace, elapsed_s: float, leak_sccm: float, pump_gain: float, *, fed: float = 0.0, filled: bool = True
+) -> float:
+    """Pressure in Pa of the tube *elapsed_s* after pumping began, without control and with *fed* mol/s let in.
+
+    Soft pumping ends at its mark only: a load that holds a tube *filled* with air above it is pumped softly for good.
+    """
+    load = (background_flow(tube, elapsed_s, leak_sccm) + fed) * GAS_CONSTANT * tube.pump_temperature
+    soft = load / effective_speed(tube, tube.soft_pump_speed, pump_gain)
+    main = load / effective_speed(tube, tube.valve_conductance, pump_gain)
+    return soft if (soft if filled else main) > tube.soft_pump_until_torr * TORR else main
+
+
+def settled_pressure(tube: TubeFurnace, leaving: np.ndarray, wanted: np.ndarray, pump_gain: float) -> np.ndarray:
+    """Pressure in Pa that the throttle settles at: *wanted* Pa (true), or as near as its travel comes to it.
+
+    *leaving* mol/s, shapes broadcast. Fully open the tube stays above what is wanted, shut it stays below.
+    """
+    load = leaving * GAS_CONSTANT * tube.pump_temperature
+    least = load / effective_speed(tube, valve_conductance(tube, 1.0), pump_gain)
+    most = load / effective_speed(tube, valve_conductance(tube, 0.0), pump_gain)
+    return np.asarray(np.clip(wanted, least, most))
+
+
+def first_air(tube: TubeFurnace, trace: VacuumTrace, gas_temperature: np.ndarray) -> np.ndarray:
+    """Share (sample,) of the gas in the tube that is air from before the run, at *gas_temperature* K (sample,).
+
+    Well mixed: n_air leaves as n_air/n of the throughput. Nothing is left by the time gas is let in, unless a
+    flow controller is stuck open.
+    """
+    inside = trace.pressure * tube.volume / (GAS_CONSTANT * gas_temperature)
+    lost = np.concatenate([[0.0], np.cumsum(trace.throughput / inside)[:-1]])
+    return np.asarray(inside[0] / inside * np.exp(-lost))
 
 
 def run_vacuum(
@@ -79,13 +109,15 @@ def run_vacuum(
     gauge_gain: float,
     soft_gain: float,
     noise: np.ndarray,
+    pump_trip_s: float = math.inf,
     dt: float = 1.0,
 ) -> VacuumTrace:
     """Advance pressure and throttle.
 
     Arrays (sample,): true *flow* mol/s of process gas, pressure *setpoint* Pa as reported (0: pump fully open),
     valve *preset* 0 to 1 on entering control, *vent* mol/s of nitrogen with the pump valve shut, *gas_temperature* K,
-    relative volume *growth* of the gas by reaction, relative gauge *noise*.
+    relative volume *growth* of the gas by reaction, relative gauge *noise*. From the sample that begins at or after
+    *pump_trip_s* the pump stands still behind its shut valve: pressure rises with the gas load, to one atmosphere.
     """
     pressure, opening, controlling = _ATMOSPHERE, 1.0, False
     integral = 0.0
@@ -103,7 +135,8 @@ def run_vacuum(
         strict=True,
     )
     for index, (feed, wanted, start, nitrogen, gas_k, grow, error) in enumerate(rows):
-        background = background_flow(tube, (index + 1) * dt, leak_sccm)
+        pumped = index * dt < pump_trip_s
+        background = background_flow(tube, (index + 1) * dt, leak_sccm, pumped=pumped)
         per_pascal = GAS_CONSTANT * gas_k / tube.volume
         mean = leaving = 0.0
         for _ in range(SUBSTEPS):
@@ -116,7 +149,7 @@ def run_vacuum(
             else:
                 controlling = False
                 opening = min(1.0, opening + tube.valve_slew_per_s * step)
-            if nitrogen > 0.0:
+            if nitrogen > 0.0 or not pumped:
                 speed = 0.0
             elif pressure > soft_above and not controlling:
                 speed = effective_speed(tube, tube.soft_pump_speed * soft_gain, pump_gain)
@@ -127,7 +160,7 @@ def run_vacuum(
             pressure, average = _advance(
                 pressure, source * per_pascal, speed * gas_k / (tube.pump_temperature * tube.volume), step
             )
-            if nitrogen > 0.0 and pressure > _ATMOSPHERE:
+            if speed == 0.0 and pressure > _ATMOSPHERE:
                 pressure, average = _ATMOSPHERE, 0.5 * (before + _ATMOSPHERE)
             mean += average / SUBSTEPS
             leaving += average * speed / (GAS_CONSTANT * tube.pump_temperature) / SUBSTEPS

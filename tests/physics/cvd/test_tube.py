@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
@@ -121,12 +121,31 @@ def test_strong_dispersion_is_a_well_mixed_vessel() -> None:
     assert np.ptp(solution.flux) < 1e-4 * solution.flux.max()
 
 
+@pytest.mark.parametrize("order", [0.5, 1.0])
+@pytest.mark.parametrize("exchange", [1e2, 1e4, 1e6])
+def test_exchange_however_strong_leaves_a_balance_that_closes(order: float, exchange: float) -> None:
+    """Up to 2.5e11 times the flow is exchanged between neighbouring cells: the tube is a well-mixed vessel."""
+    law, surface, share = made_law(order, 2.0), 2.0, 0.0625
+    uptake = 1e-4 * (PRESSURE / 10.0) ** order * surface
+
+    def missing(converted: float) -> float:
+        here = share * (1.0 - converted) / (1.0 + share * converted)
+        return uptake * here**order - FLOW * share * converted
+
+    solution = solve(law, surface, 25, share=share, exchange=exchange)
+    assert conversion(solution, share) == pytest.approx(brentq(missing, 0.0, 1.0, xtol=1e-14), rel=3e-5)
+    left = solution.partial["SiH4"][0, -1] / PRESSURE * solution.outflow[0]
+    assert left + solution.consumed.sum() == pytest.approx(FLOW * share, rel=1e-10)
+
+
 @given(
     surface=st.floats(1e-3, 30.0),
     exchange=st.floats(0.0, 1e-2),
     order=st.sampled_from([0.5, 1.0]),
     share=st.floats(0.01, 1.0),
 )
+@example(surface=19.524257902883015, exchange=0.01, order=1.0, share=0.0625)
+@example(surface=8.26953515674511, exchange=0.01, order=1.0, share=0.01)
 def test_silane_used_up_is_film_deposited(surface: float, exchange: float, order: float, share: float) -> None:
     law = made_law(order, 2.0)
     solution = solve(law, surface, 25, share=share, exchange=exchange)

@@ -202,15 +202,21 @@ def test_a_condition_that_no_tube_can_have_is_refused(bad: dict[str, dict[str, f
 
 
 @pytest.mark.parametrize(
-    ("field", "low", "high"), [("mfc_gain", 0.01, 5.0), ("zone_offset_k", -50.0, 50.0), ("heater_gain", 0.05, 2.0)]
+    ("field", "low", "high"), [("mfc_gain", 0.01, 5.0), ("zone_offset_k", -50.0, 50.0), ("heater_gain", 1e-6, 2.0)]
 )
 def test_a_condition_may_go_to_its_bounds_and_no_further(field: str, low: float, high: float) -> None:
-    for number, allowed in ((low, True), (high, True), (low - 0.02 * abs(low), False), (1.02 * high, False)):
+    beyond = -0.01 if field == "heater_gain" else low - 0.02 * abs(low)
+    for number, allowed in ((low, True), (high, True), (beyond, False), (1.02 * high, False)):
         if allowed:
             assert getattr(TubeCondition.model_validate({field: {"1": number}}), field) == {"1": number}
         else:
             with pytest.raises(ValueError, match="lies outside"):
                 TubeCondition.model_validate({field: {"1": number}})
+
+
+def test_a_heater_may_be_lost_altogether_and_its_drive_stays_a_number() -> None:
+    lost = TubeCondition().shifted("heater_gain.2", -1.0)
+    assert 0.0 < lost.value("heater_gain.2") < 1e-5
 
 
 def test_ellipsometer_error_is_a_tenth_of_a_nanometre_per_site() -> None:

@@ -12,8 +12,9 @@ import xarray as xr
 from labkit.materials.wafers import load
 from labkit.processes.cvd import ChemicalVapourDeposition
 from labkit.processes.cvd import metrology as ellipsometer
-from labkit.processes.cvd.dynamics import TubeTwin, draw_scatter
+from labkit.processes.cvd.dynamics import TubeTwin
 from labkit.processes.cvd.equipment import NOMINAL_REPEATABILITY, QUIET, TubeCondition
+from labkit.processes.cvd.scatter import draw_scatter
 
 PROCESS = ChemicalVapourDeposition()
 OXIDE = PROCESS.example_recipes()[0]
