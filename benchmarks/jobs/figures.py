@@ -220,11 +220,11 @@ def thousand_runs() -> list[Row]:
     """1,000 runs queued at once and finished by a worker in this process; its memory after 200 and at the end."""
     with laboratory("TUBE-1", "TUBE-2", mode="inside") as lab:
         recipe = lab.process("cvd").example_recipes()[0]
-        began = time.perf_counter()
-        jobs = [lab.submit(recipe, tool=f"TUBE-{1 + n % 2}") for n in range(1000)]
-        handed = time.perf_counter() - began
-        memory = {}
+        memory: dict[int, float] = {}
         with working(lab):
+            began = time.perf_counter()
+            jobs = [lab.submit(recipe, tool=f"TUBE-{1 + n % 2}") for n in range(1000)]
+            handed = time.perf_counter() - began
             while (done := lab.sql("select count(*) as n from runs where state = 'COMPLETED'")["n"][0]) < 1000:
                 memory.setdefault(int(done) // 200 * 200, _resident_mb())
                 time.sleep(1.0)
